@@ -1,0 +1,77 @@
+# Everything is built inside the repository: .venv (packages), var (data of the embedded PostgreSQL).
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format bench schema lock clean
+
+TEST_WORKERS ?= 4
+BIN := .venv/bin
+
+# The stamp carries a checksum of what it was made from, so that `make setup` costs nothing when
+# nothing changed and is never fooled by the file times of a checkout.
+SETUP_KEY := $(shell cat requirements-dev.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
+STAMP := .venv/setup-$(SETUP_KEY)
+
+help:
+	@echo "make setup   create .venv from the lock files (needs Python 3.11 or newer)"
+	@echo "make run     set up, then serve a demo with its own PostgreSQL"
+	@echo "make test    set up, then run every test"
+	@echo "make check   format, lint, types, floors, SQL"
+	@echo "make bench   set up, then measure"
+	@echo "make schema  write backend/app/sql/schema.sql from the migrations"
+	@echo "make lock    resolve the lock files anew from pyproject.toml"
+	@echo "make clean   stop the embedded PostgreSQL of ./var; remove .venv, var and caches"
+
+setup: $(STAMP)
+
+$(STAMP):
+	@set -e; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+	    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+	    echo "Hakem needs Python 3.11 or newer and found none. Install it (Debian, Ubuntu: apt-get install python3 python3-venv; macOS: brew install python) or name it: make setup PYTHON=/path/to/python3" >&2; exit 3; \
+	fi; \
+	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    echo "$$python has no venv module. Install it (Debian, Ubuntu: apt-get install python3-venv) and repeat." >&2; exit 3; \
+	fi; \
+	echo "setting up .venv with $$("$$python" --version)"; \
+	rm -f .venv/setup-*; \
+	"$$python" -m venv .venv; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .; \
+	touch $(STAMP)
+
+run: setup
+	$(BIN)/hakem serve --demo
+
+test: setup
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --disable-progress-bar backend/app/sql
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup
+	$(BIN)/python -m bench
+
+schema: setup
+	$(BIN)/python -m backend.scripts.write_schema
+
+# Exact versions with hashes for every platform, without the address of any registry.
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url
+lock: setup
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --extra dev --output-file requirements-dev.lock
+
+clean:
+	@if [ -x $(BIN)/hakem ] && [ -d var/postgres ]; then HAKEM_HOME=var DATABASE_URL= $(BIN)/hakem db stop; fi
+	rm -rf .venv var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
