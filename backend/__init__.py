@@ -1,0 +1,1 @@
+"""Hakem: multi-tenant player wallets on an append-only ledger."""

@@ -1,0 +1,1 @@
+"""Talks to PostgreSQL: rows in, frozen records out."""
