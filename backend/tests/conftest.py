@@ -1,0 +1,177 @@
+"""One PostgreSQL for a test run, one database for each worker, cloned from a migrated template.
+
+The process that starts the run (xdist's controller, or the only process) owns the server and stops it;
+workers get its URL. It starts when the first test asks for it.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from backend.app.repositories import embedded_postgres, schema
+from backend.app.repositories.embedded_cluster import SUPERUSER
+from backend.app.repositories.embedded_postgres import OWNER_ROLE, SERVICE_ROLE, EmbeddedPostgres
+from backend.app.repositories.faults import EmbeddedPostgresError
+
+# The embedded server's first database, migrated once; nobody connects to it afterwards.
+TEMPLATE = embedded_postgres.DATABASE
+HOME_PREFIX = "hakem-tests-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """One database of the run's server, by the three roles that may connect to it."""
+
+    name: str
+    owner_url: str
+    service_url: str
+    superuser_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The run's server as a worker knows it: URLs with a gap where the database's name goes."""
+
+    owner_url: str
+    service_url: str
+    superuser_url: str
+
+    def create(self, *, migrated: bool = True) -> Database:
+        """A database of its own: a clone of the template, or empty."""
+        name = f"test_{uuid4().hex[:12]}"
+        self._execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(name),
+                sql.Identifier(OWNER_ROLE),
+                sql.Identifier(TEMPLATE if migrated else "template0"),
+            )
+        )
+        return Database(
+            name=name,
+            owner_url=self.owner_url.format(name),
+            service_url=self.service_url.format(name),
+            superuser_url=self.superuser_url.format(name),
+        )
+
+    def drop(self, database: Database) -> None:
+        """Drop it, whoever is still connected."""
+        self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database.name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.superuser_url.format("postgres"), autocommit=True) as conn:
+            conn.execute(statement)
+
+
+class ServerOwner:
+    """The server in the process that owns it; started on demand, stopped by its own handle."""
+
+    def __init__(self) -> None:
+        self._postgres: EmbeddedPostgres | None = None
+        self._home: Path | None = None
+
+    def server(self) -> Server:
+        """The server with its migrated template."""
+        if self._postgres is None:
+            _sweep_homes_of_killed_runs()
+            self._home = Path(tempfile.mkdtemp(prefix=HOME_PREFIX))
+            self._postgres = embedded_postgres.start(self._home, durable=False)
+            schema.migrate(self._postgres.owner_url)
+        urls = {
+            role: self._postgres.url_of(role, database="{}").replace("%7B%7D", "{}")
+            for role in (OWNER_ROLE, SERVICE_ROLE, SUPERUSER)
+        }
+        return Server(
+            owner_url=urls[OWNER_ROLE], service_url=urls[SERVICE_ROLE], superuser_url=urls[SUPERUSER]
+        )
+
+    def stop(self) -> None:
+        """Stop the server if it was started and remove what it kept."""
+        if self._postgres is not None and self._home is not None:
+            self._postgres.stop()
+            shutil.rmtree(self._home, ignore_errors=True)
+
+
+OWNER = pytest.StashKey[ServerOwner]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        config.stash[OWNER] = ServerOwner()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """xdist, in the controller: what a worker is told when it starts."""
+    server = node.config.stash[OWNER].server()  # type: ignore[attr-defined]  # xdist has no types
+    node.workerinput["hakem_server"] = (  # type: ignore[attr-defined]  # likewise
+        server.owner_url,
+        server.service_url,
+        server.superuser_url,
+    )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if OWNER in config.stash:
+        config.stash[OWNER].stop()
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Server:
+    """The run's PostgreSQL."""
+    if OWNER in request.config.stash:
+        return request.config.stash[OWNER].server()
+    owner_url, service_url, superuser_url = request.config.workerinput["hakem_server"]  # type: ignore[attr-defined]  # set by xdist
+    return Server(owner_url=owner_url, service_url=service_url, superuser_url=superuser_url)
+
+
+@pytest.fixture(scope="session")
+def database(server: Server) -> Database:
+    """This worker's migrated database; it goes with the server."""
+    return server.create()
+
+
+@pytest.fixture(scope="session")
+def owner_url(database: Database) -> str:
+    """URL of the role that owns the schema."""
+    return database.owner_url
+
+
+@pytest.fixture(scope="session")
+def service_url(database: Database) -> str:
+    """URL of the role the service logs in as."""
+    return database.service_url
+
+
+@pytest.fixture
+def new_database(server: Server) -> Iterator[Callable[..., Database]]:
+    """Makes databases for one test (`migrated=False`: empty ones) and drops them after it."""
+    made: list[Database] = []
+
+    def create(*, migrated: bool = True) -> Database:
+        made.append(server.create(migrated=migrated))
+        return made[-1]
+
+    yield create
+    for database in made:
+        server.drop(database)
+
+
+def _sweep_homes_of_killed_runs() -> None:
+    an_hour_ago = time.time() - 3600
+    for home in Path(tempfile.gettempdir()).glob(f"{HOME_PREFIX}*"):
+        # A fresh home may belong to a run that is just starting; an old one in use refuses to stop.
+        with contextlib.suppress(EmbeddedPostgresError, OSError):
+            status = home.stat()
+            if status.st_uid == os.getuid() and status.st_mtime < an_hour_ago:
+                embedded_postgres.stop_unused(home)
+                shutil.rmtree(home)
