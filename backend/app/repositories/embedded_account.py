@@ -79,12 +79,11 @@ def open_binaries(account: Account) -> None:
     """Let another account run the installed programs, also when they were installed under a strict umask."""
     if not account.is_other:
         return
-    account.reach(binaries() / "postgres")
-    if (binaries() / "postgres").stat().st_mode & stat.S_IXOTH:
-        return
+    account.reach(binaries())
     package = binaries().parent.parent
     for folder in (package, package.with_name(f"{package.name}.libs")):
         for path in (folder, *folder.rglob("*")):
             mode = stat.S_IMODE(path.stat().st_mode)
-            executable = stat.S_IXOTH if mode & stat.S_IXUSR else 0
-            path.chmod(mode | stat.S_IROTH | executable)
+            wanted = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+            if mode != wanted:
+                path.chmod(wanted)
