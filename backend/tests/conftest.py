@@ -96,8 +96,9 @@ class ServerOwner:
 
     def stop(self) -> None:
         """Stop the server if it was started and remove what it kept."""
-        if self._postgres is not None and self._home is not None:
+        if self._postgres is not None:
             self._postgres.stop()
+        if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
 
 
