@@ -90,9 +90,7 @@ class ServerOwner:
             role: self._postgres.url_of(role, database="{}").replace("%7B%7D", "{}")
             for role in (OWNER_ROLE, SERVICE_ROLE, SUPERUSER)
         }
-        return Server(
-            owner_url=urls[OWNER_ROLE], service_url=urls[SERVICE_ROLE], superuser_url=urls[SUPERUSER]
-        )
+        return Server(owner_url=urls[OWNER_ROLE], service_url=urls[SERVICE_ROLE], superuser_url=urls[SUPERUSER])
 
     def stop(self) -> None:
         """Stop the server if it was started and remove what it kept."""

@@ -59,9 +59,7 @@ def test_flag_is_explicit_only_when_given(monkeypatch: pytest.MonkeyPatch) -> No
         settings.is_explicit("ledger_enforce_balances")
 
 
-def test_dotenv_counts_as_given_and_loses_to_the_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_dotenv_counts_as_given_and_loses_to_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
         "WEBHOOK_SIGNATURE_ENFORCED=False\nFOUR_EYES_THRESHOLD=10.50\nSOMETHING_ELSE=1\nMOCKPSP_URL=\n"
     )

@@ -208,9 +208,7 @@ class Cluster:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
         if status.st_uid not in {os.getuid(), self._account.uid} or status.st_mode & 0o022:
-            raise EmbeddedPostgresError(
-                f"{folder}, the folder for the socket, belongs to somebody else: remove it"
-            )
+            raise EmbeddedPostgresError(f"{folder}, the folder for the socket, belongs to somebody else: remove it")
         self._account.own(folder)
         self._account.reach(folder / "socket")
         return folder

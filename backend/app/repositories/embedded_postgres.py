@@ -86,9 +86,7 @@ class EmbeddedPostgres:
     def url_of(self, role: str, *, database: str = DATABASE) -> str:
         """libpq URL of one of the three roles at a database of this server."""
         host = quote(str(self._postmaster.socket_folder), safe="")
-        return (
-            f"postgresql://{role}:{self._passwords[role]}@/{quote(database, safe='')}?host={host}&port={PORT}"
-        )
+        return f"postgresql://{role}:{self._passwords[role]}@/{quote(database, safe='')}?host={host}&port={PORT}"
 
     def ensure_running(self) -> bool:
         """Start the server again when it died; True when this call did so.
@@ -195,9 +193,7 @@ def stop_unused(home: Path) -> bool:
         if cluster.find_postmaster() is None:
             return False
         if not users.try_exclusive():
-            raise EmbeddedPostgresError(
-                f"the embedded PostgreSQL of {home} is in use: stop the service first"
-            )
+            raise EmbeddedPostgresError(f"the embedded PostgreSQL of {home} is in use: stop the service first")
         cluster.stop()
         return True
 
@@ -209,8 +205,7 @@ def _hold_start_lock(home: Path) -> FileLock:
     except TimeoutError:
         lock.release()
         raise EmbeddedPostgresError(
-            f"another process has been starting or stopping the PostgreSQL of {home} "
-            f"for {LOCK_TIMEOUT_SECONDS} s"
+            f"another process has been starting or stopping the PostgreSQL of {home} for {LOCK_TIMEOUT_SECONDS} s"
         ) from None
     return lock
 

@@ -100,9 +100,7 @@ def _prove(url: str, *, name: str, timeout_seconds: float) -> str:
         with psycopg.connect(url, autocommit=True, connect_timeout=max(2, round(timeout_seconds))) as conn:
             major = conn.info.server_version // 10000
             if major < OLDEST_SUPPORTED:
-                raise DatabaseUnsuitable(
-                    f"{name} leads to PostgreSQL {major}; Hakem needs {OLDEST_SUPPORTED} or newer"
-                )
+                raise DatabaseUnsuitable(f"{name} leads to PostgreSQL {major}; Hakem needs {OLDEST_SUPPORTED} or newer")
             return conn.info.user
     except psycopg.OperationalError as error:
         raise DatabaseUnavailable(f"{name}: the database does not answer: {one_line(error)}") from error

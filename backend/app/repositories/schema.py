@@ -71,9 +71,7 @@ def migrate(owner_url: str, *, service_login: str | None = None) -> SchemaStatus
                 with engine.connect() as connection:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
-            guard.execute(
-                sql.SQL("GRANT SELECT ON public.alembic_version TO {}").format(sql.Identifier(SERVICE_ROLE))
-            )
+            guard.execute(sql.SQL("GRANT SELECT ON public.alembic_version TO {}").format(sql.Identifier(SERVICE_ROLE)))
             return _status(guard)
     except psycopg.errors.LockNotAvailable as error:
         raise DatabaseUnavailable(f"the migration waited too long for a lock: {one_line(error)}") from error

@@ -1,0 +1,104 @@
+"""Connections of the service's role: one pool, and the one place where a lost database becomes a clear answer."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection, sql
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.repositories.engine import Engine
+from backend.config import Settings
+
+Connection = AsyncConnection[TupleRow]
+
+# More callers than this waiting for a connection are told to come back instead of piling up.
+WAITING_MAX = 2_000
+
+LOCK_TIMEOUT_MS = 5_000
+# A batch of strangers' requests must not wait long for one player's row that somebody holds (see group_commit).
+BATCH_LOCK_TIMEOUT_MS = 500
+BATCH_CONNECTIONS_MAX = 6
+
+
+class DatabaseAway(TemporarilyUnavailable):
+    """503: the database does not answer. Nothing was lost that had been answered."""
+
+    error_code = "DATABASE_UNAVAILABLE"
+    title = "The database is not available; repeat the request with the same key"
+
+
+class Database:
+    """The pools. Open once per process; all connections are in autocommit until `transaction()`."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._pool = self._new_pool("hakem", LOCK_TIMEOUT_MS, max_size=settings.database_pool_max_size)
+        self._batch_pool = self._new_pool("hakem-batch", BATCH_LOCK_TIMEOUT_MS, max_size=BATCH_CONNECTIONS_MAX)
+
+    def _new_pool(self, name: str, lock_timeout_ms: int, *, max_size: int) -> AsyncConnectionPool[Connection]:
+        settings = self._settings
+        options = {
+            "statement_timeout": int(settings.database_statement_timeout_seconds * 1000),
+            "lock_timeout": lock_timeout_ms,
+            "idle_in_transaction_session_timeout": 15_000,
+            "timezone": "UTC",
+        }
+        return AsyncConnectionPool(
+            self._engine.service_url,
+            min_size=min(settings.database_pool_min_size, max_size),
+            max_size=max_size,
+            timeout=settings.database_connect_timeout_seconds,
+            max_waiting=WAITING_MAX,
+            reconnect_timeout=5.0,
+            open=False,
+            name=name,
+            configure=self._configure,
+            kwargs={
+                "autocommit": True,
+                "application_name": name,
+                "connect_timeout": max(2, round(settings.database_connect_timeout_seconds)),
+                "options": " ".join(f"-c {option}={value}" for option, value in options.items()),
+                "prepare_threshold": 1,
+            },
+        )
+
+    async def open(self) -> None:
+        """Open the pools and prove that connections can be had. Raises DatabaseAway."""
+        try:
+            await self._pool.open(wait=True, timeout=10.0)
+            await self._batch_pool.open(wait=True, timeout=10.0)
+        except PoolTimeout as error:
+            raise DatabaseAway from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._batch_pool.close(timeout=5.0)
+        await self._pool.close(timeout=5.0)
+
+    @asynccontextmanager
+    async def connection(self, *, is_for_batch: bool = False) -> AsyncIterator[Connection]:
+        """A connection in autocommit: each statement is its own transaction. Raises DatabaseAway.
+
+        `is_for_batch`: one that waits only briefly for row locks, since strangers would wait with it.
+        """
+        pool = self._batch_pool if is_for_batch else self._pool
+        try:
+            async with pool.connection() as conn:
+                yield conn
+        except (PoolTimeout, PoolClosed, TooManyRequests, psycopg.OperationalError) as error:
+            # QueryCanceled, lock timeouts and lost connections are operational too: nothing is known to have happened.
+            raise DatabaseAway from error
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in one READ COMMITTED transaction, committed when the block ends well. Raises DatabaseAway."""
+        async with self.connection() as conn, conn.transaction():
+            yield conn
+
+    async def _configure(self, conn: Connection) -> None:
+        if self._engine.set_role is not None:
+            await conn.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self._engine.set_role)))

@@ -1,0 +1,150 @@
+"""A player pays in: the row first, then the provider, then the ledger.
+
+    POST body ─ api ─▶ OpenDeposit
+      [write]  the row, so that the provider's answer can never be homeless        → OpenedDeposit, committed
+      [effect] capture at the provider, outside any transaction, with our own key  → Done | Refused | Pending
+      [write]  ledger and row together                                             → PostResult, committed
+      [pure]   the answer
+
+A request that died half-way is taken up where it stopped when its key is repeated: every step is idempotent.
+"""
+
+from dataclasses import replace
+from uuid import UUID
+
+from backend.app.domain import payment_method
+from backend.app.domain.deposit import (
+    Deposit,
+    DepositAnswer,
+    DepositState,
+    OpenCode,
+    OpenDeposit,
+    OpenedDeposit,
+    deposit_from,
+    ensure_opened,
+)
+from backend.app.domain.ledger import PostResult, balance_after, ensure_posted
+from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused
+from backend.app.repositories import deposit_repo
+from backend.app.repositories.database import Database
+from backend.app.repositories.deposit_repo import CaptureDeposit
+from backend.app.repositories.group_commit import GroupCommit
+from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.wallets import Wallets
+
+
+class Deposits:
+    """The deposit service. Built once per process."""
+
+    def __init__(
+        self,
+        database: Database,
+        psp: PspAdapter,
+        wallets: Wallets,
+        mismatches: MismatchRecorder,
+        *,
+        is_dev: bool,
+    ) -> None:
+        self._database = database
+        self._psp = psp
+        self._wallets = wallets
+        self._mismatches = mismatches
+        self._is_dev = is_dev
+        self._opener: GroupCommit[OpenDeposit, OpenedDeposit] = GroupCommit(
+            "deposit_open", database, deposit_repo.open_many
+        )
+        self._capturer: GroupCommit[CaptureDeposit, PostResult] = GroupCommit(
+            "deposit_capture", database, deposit_repo.capture_many
+        )
+
+    async def deposit(self, command: OpenDeposit) -> DepositAnswer:
+        """Take the deposit as far as the provider lets it go now. Raises the refusal of a rule."""
+        payment_method.ensure_allowed(command.method, is_dev=self._is_dev)
+        opened = await self._opener.submit(command)
+        ensure_opened(command, opened)
+        is_replay = opened.code == OpenCode.EXISTS
+        deposit = deposit_from(command, opened)
+        if deposit.state is DepositState.FAILED:
+            return await self._answer_unmoved(command, deposit, is_replay=is_replay)
+
+        outcome = await self._psp.capture_deposit(
+            CaptureRequest(
+                account_id=account_id_of(command.tenant_id),
+                reference=deposit.id,
+                money=command.money,
+                method=command.method,
+                idempotency_key=f"dep_{deposit.id}",
+            )
+        )
+        match outcome:
+            case Done():
+                return await self._settle(command, deposit, outcome, is_replay=is_replay)
+            case Refused():
+                await self._fail(command, deposit, outcome)
+                failed = replace(
+                    deposit,
+                    state=DepositState.FAILED,
+                    provider_ref=outcome.provider_ref,
+                    failure_code=outcome.failure_code,
+                )
+                return await self._answer_unmoved(command, failed, is_replay=is_replay)
+            case Pending():
+                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
+
+    async def _settle(self, command: OpenDeposit, deposit: Deposit, done: Done, *, is_replay: bool) -> DepositAnswer:
+        result = await self._capturer.submit(
+            CaptureDeposit(
+                deposit_id=deposit.id,
+                tenant_id=command.tenant_id,
+                player_id=command.player_id,
+                money=command.money,
+                idempotency_key=command.idempotency_key,
+                request_hash=command.request_hash,
+                provider=self._psp.provider,
+                provider_ref=done.provider_ref,
+                provider_event_id=done.provider_event_id,
+                occurred_at=done.occurred_at,
+            )
+        )
+        # From here on the outcome is committed.
+        await self._mismatches.note(
+            result, tenant_id=command.tenant_id, player_id=command.player_id, currency=command.money.currency
+        )
+        ensure_posted(result, money=command.money)
+        completed = replace(
+            deposit,
+            state=DepositState.COMPLETED,
+            provider_ref=done.provider_ref,
+            provider_event_id=done.provider_event_id,
+            updated_at=result.recorded_at,
+        )
+        return DepositAnswer(
+            deposit=completed,
+            balance=balance_after(result, currency=command.money.currency),
+            is_replay=is_replay,
+        )
+
+    async def _fail(self, command: OpenDeposit, deposit: Deposit, refused: Refused) -> None:
+        async with self._database.connection() as conn:
+            await deposit_repo.fail(
+                conn,
+                command.tenant_id,
+                player_id=command.player_id,
+                deposit_id=deposit.id,
+                provider_ref=refused.provider_ref,
+                failure_code=refused.failure_code,
+            )
+
+    async def _answer_unmoved(self, command: OpenDeposit, deposit: Deposit, *, is_replay: bool) -> DepositAnswer:
+        balance = await self._wallets.balance(command.tenant_id, player_id=command.player_id)
+        return DepositAnswer(deposit=deposit, balance=balance, is_replay=is_replay)
+
+    async def drain(self, *, deadline_seconds: float) -> None:
+        """Wait for deposits under way."""
+        await self._opener.drain(deadline_seconds=deadline_seconds)
+        await self._capturer.drain(deadline_seconds=deadline_seconds)
+
+
+def account_id_of(tenant_id: UUID) -> str:
+    """The tenant's account at MockPSP, made with the tenant."""
+    return f"mock_{tenant_id.hex}"

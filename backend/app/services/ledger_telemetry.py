@@ -1,0 +1,100 @@
+"""Evidence that the two sides differ: counter, metric, log line and a row for each wallet and class."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+import prometheus_client
+import psycopg
+import structlog
+
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.domain.ledger import Arbiter, PostResult
+from backend.app.domain.rollout import Mismatch, MismatchClass, compare
+from backend.app.repositories import ledger_repo
+from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.group_commit import GroupCommit
+
+log = structlog.get_logger()
+
+# Mismatches seen by this process, by (tenant, class). For people and tests; the monitor reads the database.
+mismatch_counter: Final[Counter[tuple[UUID, MismatchClass]]] = Counter()
+# Never by player: a label per player would never stop growing.
+mismatch_total: Final = prometheus_client.Counter(
+    "ledger_balance_mismatch",
+    "Decisions that saw legacy column and snapshot differ",
+    ("tenant", "mismatch_class"),
+)
+
+
+def record_balance_mismatch(
+    tenant_id: UUID,
+    player_id: UUID,
+    currency: str,
+    player_available: int,
+    ledger_available: int,
+    *,
+    player_held: int = 0,
+    ledger_pending: int = 0,
+    mismatch_class: MismatchClass = MismatchClass.AVAILABLE_DIFF,
+    arbiter: Arbiter = Arbiter.LEGACY,
+) -> None:
+    """Count and log one difference; amounts in minor units. `MismatchRecorder.note` also keeps the evidence row."""
+    mismatch_counter[(tenant_id, mismatch_class)] += 1
+    mismatch_total.labels(str(tenant_id), mismatch_class.value).inc()
+    log.warning(
+        "ledger.balance_mismatch",
+        tenant_id=str(tenant_id),
+        player_id=str(player_id),
+        currency=currency,
+        mismatch_class=mismatch_class.value,
+        arbiter=arbiter.value,
+        player_available=player_available,
+        ledger_available=ledger_available,
+        player_held=player_held,
+        ledger_pending=ledger_pending,
+    )
+
+
+class MismatchRecorder:
+    """Looks at every decision that saw both sides, and keeps what differs. Built once per process.
+
+    is_enabled: the flag ledger_balance_mismatch_log.
+    """
+
+    def __init__(self, database: Database, *, is_enabled: bool) -> None:
+        self._is_enabled = is_enabled
+        self._writer: GroupCommit[Mismatch, None] = GroupCommit("mismatch", database, _store)
+
+    async def note(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> None:
+        """Record the difference that a decision saw, if any. Never fails the money path: evidence that cannot be stored
+        now is logged, and the next decision on the wallet sees the same difference again.
+        """
+        mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
+        if mismatch is None or not self._is_enabled:
+            return
+        record_balance_mismatch(
+            tenant_id,
+            player_id,
+            currency,
+            mismatch.legacy_available,
+            mismatch.ledger_available,
+            player_held=mismatch.legacy_held,
+            ledger_pending=mismatch.ledger_pending,
+            mismatch_class=mismatch.mismatch_class,
+            arbiter=mismatch.arbiter,
+        )
+        try:
+            await self._writer.submit(mismatch)
+        except (TemporarilyUnavailable, psycopg.Error) as error:
+            log.error("ledger.mismatch_not_stored", tenant_id=str(tenant_id), error=str(error))
+
+    async def drain(self, *, deadline_seconds: float) -> None:
+        """Wait for evidence under way."""
+        await self._writer.drain(deadline_seconds=deadline_seconds)
+
+
+async def _store(conn: Connection, mismatches: Sequence[Mismatch]) -> list[None]:
+    await ledger_repo.record_mismatches(conn, mismatches)
+    return [None] * len(mismatches)

@@ -1,0 +1,43 @@
+"""A player asks for money: the hold, the row and the answer.
+
+POST body ─ api ─▶ RequestWithdrawal
+  [write]  hold + row, in one statement shared with everybody who is asking   → PostResult, committed
+  [effect] what both sides said is compared and, where they differ, recorded
+  [pure]   settle_request(command, result)                                     → WithdrawalAnswer or a refusal
+"""
+
+from backend.app.domain import payment_method, withdrawal
+from backend.app.domain.ledger import PostResult
+from backend.app.domain.withdrawal import RequestWithdrawal, WithdrawalAnswer
+from backend.app.repositories import withdrawal_repo
+from backend.app.repositories.database import Database
+from backend.app.repositories.group_commit import GroupCommit
+from backend.app.services.ledger_telemetry import MismatchRecorder
+
+
+class Withdrawals:
+    """The withdrawal service. Built once per process."""
+
+    def __init__(self, database: Database, mismatches: MismatchRecorder, *, is_dev: bool) -> None:
+        self._mismatches = mismatches
+        self._is_dev = is_dev
+        self._writer: GroupCommit[RequestWithdrawal, PostResult] = GroupCommit(
+            "withdrawal_request", database, withdrawal_repo.request
+        )
+
+    async def request(self, command: RequestWithdrawal) -> WithdrawalAnswer:
+        """Place the hold. Raises the refusal that the door or the rules gave; a stored refusal replays as itself."""
+        payment_method.ensure_allowed(command.method, is_dev=self._is_dev)
+        result = await self._writer.submit(command)
+        # From here on the outcome is committed, a refusal included.
+        await self._mismatches.note(
+            result,
+            tenant_id=command.tenant_id,
+            player_id=command.player_id,
+            currency=command.money.currency,
+        )
+        return withdrawal.settle_request(command, result)
+
+    async def drain(self, *, deadline_seconds: float) -> None:
+        """Wait for requests under way."""
+        await self._writer.drain(deadline_seconds=deadline_seconds)

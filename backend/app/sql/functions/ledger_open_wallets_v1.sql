@@ -1,0 +1,166 @@
+-- Opens wallets from the legacy columns: opening = legacy − Σ(ledger so far), as opening_balance transactions.
+--
+-- The caller holds the row locks of these players, taken in an EARLIER statement: this one then reads balances and sums
+-- from one fresh snapshot, so it cannot miss an entry that committed while the lock was waited for. (Lock and sum in
+-- one statement reads a stale sum: measured wrong balances.) Every wallet is opened under its player's lock, so exactly
+-- once; one that is open already is left alone.
+--
+-- A legacy amount that is held has no withdrawal behind it here, so one is created (method legacy_hold): every held cent
+-- has a withdrawal that explains it.
+--
+-- Returns the wallets that are open now, those opened before included.
+CREATE FUNCTION ledger_open_wallets_v1(p_tenant_ids UUID[], p_player_ids UUID[])
+RETURNS TABLE (
+    tenant_id UUID,
+    player_id UUID,
+    currency TEXT,
+    balance_real_available BIGINT,
+    balance_real_pending BIGINT,
+    version BIGINT
+)
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, public, pg_temp
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+DECLARE
+    v_now TIMESTAMPTZ := clock_timestamp();
+BEGIN
+    WITH unopened AS MATERIALIZED (
+        SELECT
+            player.tenant_id,
+            player.id AS player_id,
+            player.currency,
+            player.balance_real_available,
+            player.balance_real_held,
+            mode.arbiter,
+            mode.epoch,
+            so_far.available AS folded_available,
+            so_far.pending AS folded_pending,
+            so_far.version
+        FROM unnest(p_tenant_ids, p_player_ids) AS wanted (tenant_id, player_id)
+        INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = wanted.tenant_id
+        LEFT JOIN wallet_balances AS wallet
+            ON wallet.tenant_id = player.tenant_id
+            AND wallet.player_id = player.id
+            AND wallet.currency = player.currency
+        CROSS JOIN LATERAL (
+            SELECT
+                coalesce(sum(entry.amount * type.available_sign), 0)::BIGINT AS available,
+                coalesce(sum(entry.amount * type.pending_sign), 0)::BIGINT AS pending,
+                coalesce(max(entry.wallet_version), 0) AS version
+            FROM ledger_transactions AS entry
+            INNER JOIN ledger_transaction_types AS type
+                ON type.type = entry.type
+                AND replace(type.debit_account, '{provider}', coalesce(entry.provider, '')) = entry.debit_account
+                AND replace(type.credit_account, '{provider}', coalesce(entry.provider, '')) = entry.credit_account
+            WHERE
+                entry.tenant_id = player.tenant_id
+                AND entry.player_id = player.id
+                AND entry.currency = player.currency
+        ) AS so_far
+        INNER JOIN tenant_modes AS mode ON mode.tenant_id = player.tenant_id
+        WHERE wallet.opened_at IS NULL
+    ),
+
+    -- One line per side that differs from what the ledger says so far; `line` orders them within the wallet.
+    lines AS (
+        SELECT
+            unopened.*,
+            side.component,
+            side.difference,
+            row_number() OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS line,
+            sum(side.difference * (side.component = 'available')::INTEGER)
+                OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS available_moved,
+            sum(side.difference * (side.component = 'held')::INTEGER)
+                OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS pending_moved
+        FROM unopened
+        CROSS JOIN LATERAL (VALUES
+            ('available', unopened.balance_real_available - unopened.folded_available),
+            ('held', unopened.balance_real_held - unopened.folded_pending)
+        ) AS side (component, difference)
+        WHERE side.difference <> 0
+    ),
+
+    holds AS (
+        INSERT INTO withdrawals (
+            id, tenant_id, player_id, amount, currency, state, method, address, idempotency_key, request_hash,
+            created_at, updated_at
+        )
+        SELECT
+            uuid_v7(), line.tenant_id, line.player_id, line.difference, line.currency, 'requested', 'legacy_hold', '',
+            'opening:v1:held', '\x', v_now, v_now
+        FROM lines AS line
+        WHERE line.component = 'held' AND line.difference > 0
+        RETURNING withdrawals.id, withdrawals.player_id
+    ),
+
+    entries AS (
+        INSERT INTO ledger_transactions (
+            id, tenant_id, player_id, wallet_version, amount, available_after, pending_after, legacy_available_after,
+            legacy_held_after, reference, journal_id, occurred_at, recorded_at, epoch, currency, type, debit_account,
+            credit_account, arbiter, idempotency_key, request_hash
+        )
+        SELECT
+            uuid_v7(),
+            line.tenant_id,
+            line.player_id,
+            line.version + line.line,
+            abs(line.difference),
+            line.folded_available + line.available_moved,
+            line.folded_pending + line.pending_moved,
+            line.balance_real_available,
+            line.balance_real_held,
+            CASE WHEN line.component = 'held' THEN hold.id END,
+            NULL,
+            v_now,
+            v_now,
+            line.epoch,
+            line.currency,
+            'opening_balance',
+            CASE WHEN line.difference > 0 THEN 'house:opening' ELSE 'player:' || line.component END,
+            CASE WHEN line.difference > 0 THEN 'player:' || line.component ELSE 'house:opening' END,
+            line.arbiter,
+            'opening:v1:' || line.component,
+            '\x'
+        FROM lines AS line
+        LEFT JOIN holds AS hold ON hold.player_id = line.player_id
+        RETURNING ledger_transactions.player_id
+    )
+
+    INSERT INTO wallet_balances AS wallet (
+        tenant_id, player_id, currency, balance_real_available, balance_real_pending, version, opened_at, updated_at
+    )
+    SELECT
+        unopened.tenant_id,
+        unopened.player_id,
+        unopened.currency,
+        unopened.balance_real_available,
+        unopened.balance_real_held,
+        unopened.version + (SELECT count(*) FROM entries AS entry WHERE entry.player_id = unopened.player_id),
+        v_now,
+        v_now
+    FROM unopened
+    ORDER BY unopened.tenant_id, unopened.player_id
+    ON CONFLICT ON CONSTRAINT wallet_balances_pkey DO UPDATE
+    SET
+        balance_real_available = excluded.balance_real_available,
+        balance_real_pending = excluded.balance_real_pending,
+        version = excluded.version,
+        opened_at = excluded.opened_at,
+        updated_at = excluded.updated_at;
+
+    RETURN QUERY
+    SELECT
+        wallet.tenant_id,
+        wallet.player_id,
+        wallet.currency,
+        wallet.balance_real_available,
+        wallet.balance_real_pending,
+        wallet.version
+    FROM unnest(p_tenant_ids, p_player_ids) AS wanted (tenant_id, player_id)
+    INNER JOIN wallet_balances AS wallet
+        ON wallet.tenant_id = wanted.tenant_id AND wallet.player_id = wanted.player_id
+    WHERE wallet.opened_at IS NOT NULL;
+END
+$$;

@@ -1,0 +1,140 @@
+-- What was answered to events that were answered before: called by the door, under its locks, for events whose key (or
+-- provider event) is known to be stored. Same key and same request: the stored result. Same key, another request:
+-- exists_different. A provider event under another key is the same event when it moves the same money of the same player.
+CREATE FUNCTION ledger_replay_v1(
+    p_tenant_ids UUID[],
+    p_player_ids UUID[],
+    p_types TEXT[],
+    p_amounts BIGINT[],
+    p_idempotency_keys TEXT[],
+    p_request_hashes BYTEA[],
+    p_providers TEXT[],
+    p_provider_event_ids TEXT[],
+    p_wanted BOOLEAN[]
+)
+RETURNS TABLE (
+    event_no INTEGER,
+    code TEXT,
+    is_replay BOOLEAN,
+    transaction_id UUID,
+    reference UUID,
+    recorded_at TIMESTAMPTZ,
+    arbiter TEXT,
+    epoch INTEGER,
+    legacy_ok BOOLEAN,
+    ledger_ok BOOLEAN,
+    wallet_opened BOOLEAN,
+    wallet_version BIGINT,
+    legacy_available_before BIGINT,
+    legacy_held_before BIGINT,
+    ledger_available_before BIGINT,
+    ledger_pending_before BIGINT,
+    legacy_available_after BIGINT,
+    legacy_held_after BIGINT,
+    ledger_available_after BIGINT,
+    ledger_pending_after BIGINT
+)
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, public, pg_temp
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off
+SET enable_hashjoin = off
+SET enable_mergejoin = off
+AS $$
+    SELECT
+        event.no::INTEGER,
+        CASE WHEN stored.is_same THEN stored.code ELSE 'exists_different' END,
+        TRUE,
+        stored.transaction_id,
+        stored.reference,
+        stored.recorded_at,
+        stored.arbiter,
+        stored.epoch,
+        stored.legacy_ok,
+        stored.ledger_ok,
+        stored.wallet_opened,
+        stored.wallet_version,
+        NULL::BIGINT,
+        NULL::BIGINT,
+        NULL::BIGINT,
+        NULL::BIGINT,
+        stored.legacy_available_after,
+        stored.legacy_held_after,
+        stored.ledger_available_after,
+        stored.ledger_pending_after
+    FROM
+        unnest(
+            p_tenant_ids, p_player_ids, p_types, p_amounts, p_idempotency_keys, p_request_hashes, p_providers,
+            p_provider_event_ids, p_wanted
+        ) WITH ORDINALITY AS event (
+            tenant_id, player_id, type, amount, idempotency_key, request_hash, provider, provider_event_id, wanted, no
+        )
+    CROSS JOIN LATERAL (
+        SELECT
+            1 AS strength, 'exists' AS code, entry.request_hash = event.request_hash AS is_same,
+            entry.id AS transaction_id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
+            NULL::BOOLEAN AS legacy_ok, NULL::BOOLEAN AS ledger_ok, TRUE AS wallet_opened, entry.wallet_version,
+            entry.legacy_available_after, entry.legacy_held_after,
+            entry.available_after AS ledger_available_after, entry.pending_after AS ledger_pending_after
+        FROM ledger_transactions AS entry
+        WHERE
+            entry.tenant_id = event.tenant_id
+            AND entry.player_id = event.player_id
+            AND entry.type = event.type
+            AND entry.idempotency_key = event.idempotency_key
+        UNION ALL
+        SELECT
+            1, refusal.code, refusal.request_hash = event.request_hash,
+            NULL, refusal.reference, refusal.recorded_at, refusal.arbiter, refusal.epoch,
+            refusal.legacy_ok, refusal.ledger_ok, refusal.wallet_opened, NULL,
+            refusal.legacy_available, refusal.legacy_held, refusal.ledger_available, refusal.ledger_pending
+        FROM ledger_refusals AS refusal
+        WHERE
+            refusal.tenant_id = event.tenant_id
+            AND refusal.player_id = event.player_id
+            AND refusal.type = event.type
+            AND refusal.idempotency_key = event.idempotency_key
+        UNION ALL
+        SELECT
+            1, 'exists', movement.request_hash = event.request_hash,
+            movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
+            NULL, NULL, FALSE, NULL,
+            movement.legacy_available_after, movement.legacy_held_after, NULL, NULL
+        FROM legacy_movements AS movement
+        WHERE
+            movement.tenant_id = event.tenant_id
+            AND movement.player_id = event.player_id
+            AND movement.type = event.type
+            AND movement.idempotency_key = event.idempotency_key
+        UNION ALL
+        SELECT
+            2, 'exists',
+            entry.tenant_id = event.tenant_id AND entry.player_id = event.player_id AND entry.type = event.type
+            AND entry.amount = event.amount,
+            entry.id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
+            NULL, NULL, TRUE, entry.wallet_version,
+            entry.legacy_available_after, entry.legacy_held_after, entry.available_after, entry.pending_after
+        FROM ledger_transactions AS entry
+        WHERE
+            event.provider_event_id IS NOT NULL
+            AND entry.provider = event.provider
+            AND entry.provider_event_id = event.provider_event_id
+        UNION ALL
+        SELECT
+            2, 'exists',
+            movement.tenant_id = event.tenant_id AND movement.player_id = event.player_id
+            AND movement.type = event.type AND movement.amount = event.amount,
+            movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
+            NULL, NULL, FALSE, NULL,
+            movement.legacy_available_after, movement.legacy_held_after, NULL, NULL
+        FROM legacy_movements AS movement
+        WHERE
+            event.provider_event_id IS NOT NULL
+            AND movement.provider = event.provider
+            AND movement.provider_event_id = event.provider_event_id
+        ORDER BY strength
+        LIMIT 1
+    ) AS stored
+    WHERE event.wanted
+    ORDER BY event.no
+$$;

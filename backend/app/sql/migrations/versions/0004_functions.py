@@ -1,0 +1,19 @@
+"""The one door for money."""
+
+from backend.app.sql.migrations import run_functions, run_sql_file
+
+revision = "0004_functions"
+down_revision = "0003_payments"
+
+
+def upgrade() -> None:
+    run_functions(
+        "tenant_modes_v1",
+        "ledger_open_wallets_v1",
+        "ledger_replay_v1",
+        "ledger_post_v1",
+        "withdrawal_request_v1",
+        "deposit_v1",
+        "wallet_open_v1",
+    )
+    run_sql_file(revision)
