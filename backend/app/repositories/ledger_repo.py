@@ -39,7 +39,7 @@ async def post(conn: Connection, events: Sequence[LedgerEvent]) -> list[PostResu
             "amounts": [event.money.amount_minor for event in events],
             "idempotency_keys": [event.idempotency_key for event in events],
             "request_hashes": [event.request_hash for event in events],
-            "references": _column(events, "reference"),
+            "reference_ids": _column(events, "reference"),
             "providers": _column(events, "provider"),
             "provider_refs": _column(events, "provider_ref"),
             "provider_event_ids": _column(events, "provider_event_id"),

@@ -23,7 +23,7 @@ SELECT
     ledger_pending_after
 FROM ledger_post_v1(
     %(tenant_ids)b, %(player_ids)b, %(currencies)b, %(types)b, %(amounts)b::BIGINT[], %(idempotency_keys)b,
-    %(request_hashes)b, %(references)b::UUID[], %(providers)b::TEXT[], %(provider_refs)b::TEXT[],
+    %(request_hashes)b, %(reference_ids)b::UUID[], %(providers)b::TEXT[], %(provider_refs)b::TEXT[],
     %(provider_event_ids)b::TEXT[], %(debit_accounts)b::TEXT[], %(credit_accounts)b::TEXT[], %(journal_ids)b::UUID[],
     %(occurred_ats)b::TIMESTAMPTZ[], %(by_player)b::BOOLEAN[], NULL
 );
