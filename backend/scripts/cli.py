@@ -13,7 +13,7 @@ import typer
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import db
+from backend.scripts import db, serve
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -37,6 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(db.app, name="db")
+app.command("serve")(serve.serve)
 
 
 def main() -> None:

@@ -6,16 +6,18 @@ from typing import ClassVar
 class AppError(Exception):
     """A refusal that the caller is told about. Subclasses stand beside the code that raises them.
 
-    `detail` is one sentence for a person; `extras` become members of the problem document.
+    `detail` is one sentence for a person; `extras` become members of the problem document. `is_replay`: the same
+    refusal was given before to the same key, and this is it again.
     """
 
     error_code: ClassVar[str]
     status: ClassVar[int]
     title: ClassVar[str]
 
-    def __init__(self, detail: str = "", **extras: object) -> None:
+    def __init__(self, detail: str = "", *, is_replay: bool = False, **extras: object) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
+        self.is_replay = is_replay
         self.extras = extras
 
 

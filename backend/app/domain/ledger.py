@@ -200,7 +200,7 @@ def ensure_posted(result: PostResult, *, money: Money) -> None:
             f"{format_amount(money.amount_minor, currency=money.currency)} {money.currency} asked for, "
             f"{format_amount(available_minor, currency=money.currency)} available",
             available_real=format_amount(available_minor, currency=money.currency),
-            replayed=result.is_replay,
+            is_replay=result.is_replay,
         )
     refusal = _REFUSALS.get(result.code)
     assert refusal is not None, f"the door refused an event that the service built: {result}"

@@ -1384,11 +1384,18 @@ CREATE TABLE public.psp_accounts (
 );
 
 CREATE TABLE public.service_instances (
-    id uuid NOT NULL,
+    number integer NOT NULL,
     app_version text NOT NULL,
-    backend_pid integer NOT NULL,
-    backend_started_at timestamp with time zone NOT NULL,
     started_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE public.service_instances ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.service_instances_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 CREATE TABLE public.sign_in_failures (
@@ -1531,7 +1538,7 @@ ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_pkey PRIMARY KEY (provider, account_id);
 
 ALTER TABLE ONLY public.service_instances
-    ADD CONSTRAINT service_instances_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
 
 ALTER TABLE ONLY public.sign_in_failures
     ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (subject);

@@ -148,16 +148,14 @@ INSERT INTO flags (flag, default_value, environment_false_wins) VALUES
 ('ledger_balance_mismatch_log', TRUE, FALSE),
 ('webhook_signature_enforced', FALSE, TRUE);
 
--- The processes that run, and what their environment says. A process is alive while the database session it registered
--- from is; its statements are swept by the next process that starts, never by a timer (an enforcement switched off by
--- the environment must not come back because a process crashed).
+-- The processes that run, and what their environment says. A process is alive while its session holds the advisory lock
+-- of its number; the statements of a dead one are swept by the next process that starts, never by a timer (enforcement
+-- that the environment switched off must not come back because a process crashed).
 CREATE TABLE service_instances (
-    id UUID NOT NULL,
+    number INTEGER GENERATED ALWAYS AS IDENTITY,
     app_version TEXT NOT NULL,
-    backend_pid INTEGER NOT NULL,
-    backend_started_at TIMESTAMPTZ NOT NULL,
     started_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    CONSTRAINT service_instances_pkey PRIMARY KEY (id)
+    CONSTRAINT service_instances_pkey PRIMARY KEY (number)
 );
 
 -- Explicit flag values above the default: what a running process has in its environment, what was set in the database.

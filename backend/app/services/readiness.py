@@ -1,0 +1,33 @@
+"""Whether this service can do its work."""
+
+import asyncio
+from collections.abc import Sequence
+
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.repositories import presence
+from backend.app.repositories.database import Database
+
+
+class Readiness:
+    """Asks the database; a stopping service is not ready either, so that a balancer looks elsewhere.
+
+    expected_revision: the schema this release was written for.
+    """
+
+    def __init__(self, database: Database, *, expected_revision: str) -> None:
+        self._database = database
+        self._expected_revision = expected_revision
+        self.is_stopping = False
+
+    async def problems(self) -> Sequence[str]:
+        """One sentence for each thing in the way; empty when ready."""
+        if self.is_stopping:
+            return ("the service is stopping",)
+        try:
+            async with asyncio.timeout(2), self._database.connection() as conn:
+                revision = await presence.find_revision(conn)
+        except (TemporarilyUnavailable, TimeoutError):
+            return ("the database does not answer",)
+        if revision != self._expected_revision:
+            return (f"the schema is at {revision}, this release needs {self._expected_revision}: hakem db migrate",)
+        return ()

@@ -1,0 +1,137 @@
+"""hakem serve: migrate where that is ours to do, then serve until told to stop."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+import threading
+import time
+from typing import Annotated, Any, Final
+
+import httpx
+import structlog
+import typer
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from backend.app.main import build, environment_flags
+from backend.app.repositories import home, presence
+from backend.app.repositories.engine import Engine, resolve
+from backend.app.repositories.faults import DatabaseUnsuitable, EnvironmentFault
+from backend.app.services import logs
+from backend.config import Settings
+
+log = structlog.get_logger()
+
+GRACEFUL_STOP_SECONDS: Final = 15
+START_SECONDS_MAX: Final = 60
+WORKERS_MAX: Final = 64
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8001,
+    workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="Server processes.")] = 1,
+    demo: Annotated[bool, typer.Option("--demo", help="Seed a demo tenant and print its sign-ins.")] = False,
+) -> None:
+    """Serve the API; prints one line when it accepts requests."""
+    logs.configure()
+    settings = home.with_dev_secrets(Settings.load())
+    settings.ensure_startable()
+    engine = resolve(settings)
+    try:
+        _ensure_schema(engine, is_dev=settings.env == "dev")
+        asyncio.run(presence.ensure_flags_agree(engine, environment_flags=environment_flags(settings)))
+        listening = _listen(host, port)
+        url = _url(listening, host)
+        if workers > 1:
+            _serve_many(listening, url=url, workers=workers)
+            return
+        server = _AnnouncingServer(uvicorn.Config(build(settings, engine), **_uvicorn_options()), url=url)
+        server.run(sockets=[listening])
+        if not server.started:
+            raise EnvironmentFault("the service did not start; the reason stands above")
+    finally:
+        engine.close()
+
+
+class _AnnouncingServer(uvicorn.Server):
+    """uvicorn, saying on standard output when it accepts requests."""
+
+    def __init__(self, config: uvicorn.Config, *, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            announce(self._url)
+
+
+def announce(url: str) -> None:
+    """The one line that scripts wait for."""
+    print(f"hakem: ready on {url}", flush=True)
+
+
+def _ensure_schema(engine: Engine, *, is_dev: bool) -> None:
+    """Migrate the embedded or a developer's database; elsewhere an operator does that, and readiness says so."""
+    if engine.embedded is not None or is_dev:
+        engine.migrate()
+        return
+    status = engine.status()
+    if status.current is None:
+        raise DatabaseUnsuitable("the database has no schema yet: run hakem db migrate")
+    if status.pending:
+        log.warning("schema.behind", current=status.current, pending=status.pending)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything else starts, so that a port in use is one clear line."""
+    try:
+        listening = socket.create_server((host, port), backlog=2048, reuse_port=False)
+    except (OSError, OverflowError) as error:
+        raise EnvironmentFault(f"cannot listen on {host}:{port}: {error}") from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _url(listening: socket.socket, host: str) -> str:
+    port = listening.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _uvicorn_options() -> dict[str, Any]:
+    return {
+        "loop": "uvloop",
+        "http": "httptools",
+        "lifespan": "on",
+        "access_log": False,
+        "log_config": None,
+        "server_header": False,
+        "date_header": True,
+        "timeout_graceful_shutdown": GRACEFUL_STOP_SECONDS,
+        "timeout_keep_alive": 75,
+        "h11_max_incomplete_event_size": 64 * 1024,
+    }
+
+
+def _serve_many(listening: socket.socket, *, url: str, workers: int) -> None:
+    """Several server processes on one socket; each wires itself from the environment."""
+    with tempfile.TemporaryDirectory(prefix="hakem-metrics-") as folder:
+        # Read by prometheus_client when a worker imports it; the folder starts empty and goes with this process.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        config = uvicorn.Config("backend.app.main:create_app", factory=True, workers=workers, **_uvicorn_options())
+        announcer = threading.Thread(target=_announce_when_ready, args=(url,), daemon=True)
+        announcer.start()
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def _announce_when_ready(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz", timeout=2.0).status_code == httpx.codes.OK:
+                announce(url)
+                return
+        time.sleep(0.05)
