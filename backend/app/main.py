@@ -15,6 +15,7 @@ from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from backend.app.api import middleware, ops, problems, wallet
+from backend.app.api.body import JsonBody
 from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
 from backend.app.psp.mockpsp import MockPsp
@@ -102,6 +103,8 @@ def build(settings: Settings, engine: Engine) -> Litestar:
             ops.get_metrics,
         ],
         dependencies={name: _provide(service) for name, service in services.items()},
+        dto=JsonBody,
+        return_dto=None,
         exception_handlers=problems.EXCEPTION_HANDLERS,
         lifespan=[lifespan],
         request_max_body_size=BODY_BYTES_MAX,
