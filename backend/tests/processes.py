@@ -1,0 +1,106 @@
+"""Real `hakem serve` processes for tests: on a free port, awaited by their ready line, ended by their own pid."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ClassVar
+
+READY = "hakem: ready on "
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 30
+
+
+class ServeProcess:
+    """One server process. Its standard error is kept in a file and shown when it does not start."""
+
+    JWT_SECRET: ClassVar[str] = "a-secret-for-test-processes-only-0123456789"
+
+    def __init__(self, home: Path, *, environment: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()):
+        home.mkdir(parents=True, exist_ok=True)
+        self._home = home
+        self._log = home / f"serve-{time.monotonic_ns()}.log"
+        self._environment = {
+            # What this run's own environment says about Hakem must not leak into the process under test.
+            **{name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "DATABASE_"))},
+            "HAKEM_HOME": str(home),
+            "JWT_SECRET": self.JWT_SECRET,
+            **(environment or {}),
+        }
+        self._arguments = arguments
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    @property
+    def owner_url(self) -> str:
+        """URL of the database owner, as `hakem db url` prints it."""
+        printed = subprocess.run(
+            [sys.executable, "-m", "backend.scripts", "db", "url"],
+            env=self._environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS_MAX,
+        )
+        return printed.stdout.strip()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it wrote to standard error."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    async def start(self) -> None:
+        """Start and wait for the ready line."""
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+                [sys.executable, "-m", "backend.scripts", "serve", "--port", "0", *self._arguments],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(START_SECONDS_MAX):
+            line = await asyncio.to_thread(self._process.stdout.readline)
+        assert line.startswith(READY), f"not ready: {line!r}\n{self.log}"
+        self.url = line.removeprefix(READY).strip()
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(STOP_SECONDS_MAX)
+
+    def stop(self) -> int:
+        """Ask it to stop; its exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+
+@asynccontextmanager
+async def running_service(
+    home: Path, *, environment: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()
+) -> AsyncIterator[ServeProcess]:
+    """A service for the length of a block."""
+    service = ServeProcess(home, environment=environment, arguments=arguments)
+    try:
+        await service.start()
+        yield service
+    finally:
+        service.stop()
