@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 from litestar._openapi.schema_generation import SchemaCreator
+from litestar.dto._backend import DTOBackend
 from litestar.dto.base_dto import AbstractDTO
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
@@ -32,7 +33,12 @@ class JsonBody(AbstractDTO[Any]):
     _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {}
 
     @classmethod
-    def create_for_field_definition(cls, field_definition: FieldDefinition, handler_id: str) -> None:
+    def create_for_field_definition(
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,
+        backend_cls: type[DTOBackend] | None = None,  # noqa: ARG003 - the framework's signature, here and below
+    ) -> None:
         """Called by the framework once for each handler that takes a body."""
         cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.raw)
 
@@ -51,12 +57,15 @@ class JsonBody(AbstractDTO[Any]):
 
     @classmethod
     def create_openapi_schema(
-        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,  # noqa: ARG003
+        schema_creator: SchemaCreator,
     ) -> Reference | Schema:
         """The struct's own schema."""
         return schema_creator.for_field_definition(field_definition)
 
-    def decode_builtins(self, value: Any) -> Any:
+    def decode_builtins(self, value: Any) -> Any:  # noqa: ARG002
         """Unused: bodies are JSON bytes."""
         raise AssertionError("only JSON bodies are read")
 
@@ -65,6 +74,6 @@ class JsonBody(AbstractDTO[Any]):
         return data
 
     @classmethod
-    def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
+    def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:  # noqa: ARG003
         """Any type that msgspec decodes."""
         return True

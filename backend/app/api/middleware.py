@@ -26,7 +26,7 @@ request_seconds: Final = Histogram(
 
 
 def observe_requests(app: ASGIApp) -> ASGIApp:
-    """Wraps the whole application: X-Request-ID taken or made and echoed, bound to every log line; time and status counted.
+    """Wraps the application: X-Request-ID taken or made, echoed, in every log line; time and status counted.
 
     Around the framework, not inside it: what the router itself refuses (404, 405) must carry an id too.
     """

@@ -23,10 +23,16 @@ class PaymentMethodNotAllowed(AppError):
     title = "The payment method is not allowed"
 
 
-def ensure_allowed(method: str, *, is_dev: bool) -> None:
-    """Raise PaymentMethodNotAllowed for a test method outside dev, and for a scenario that does not exist."""
+def is_allowed(method: str, *, is_dev: bool) -> bool:
+    """Whether a player may use the method: test methods in dev only, scenarios only by a name that exists."""
     is_scenario = method.startswith(SCENARIO_PREFIX)
-    if (is_scenario or method in TEST_METHODS) and not is_dev:
-        raise PaymentMethodNotAllowed("test methods are not available in this environment")
-    if is_scenario and method.removeprefix(SCENARIO_PREFIX) not in SCENARIOS:
-        raise PaymentMethodNotAllowed(f"no scenario of this name; there are: {', '.join(sorted(SCENARIOS))}")
+    if is_scenario or method in TEST_METHODS:
+        return is_dev and (not is_scenario or method.removeprefix(SCENARIO_PREFIX) in SCENARIOS)
+    return True
+
+
+def reason_against(method: str) -> str:
+    """One sentence on why the method is not allowed."""
+    if method.startswith(SCENARIO_PREFIX) and method.removeprefix(SCENARIO_PREFIX) not in SCENARIOS:
+        return f"no scenario of this name; there are: {', '.join(sorted(SCENARIOS))}"
+    return "test methods are not available in this environment"

@@ -95,3 +95,11 @@ async def fail(
     row = await cursor.fetchone()
     assert row is not None, "a function returns a row"
     return bool(row[0])
+
+
+async def is_opened(conn: Connection, tenant_id: UUID, *, player_id: UUID, idempotency_key: str) -> bool:
+    """Whether a deposit with the key exists."""
+    cursor = await conn.execute(
+        SQL.is_opened, {"tenant_id": tenant_id, "player_id": player_id, "idempotency_key": idempotency_key}
+    )
+    return await cursor.fetchone() == (True,)

@@ -7,7 +7,7 @@ from uuid import UUID
 from psycopg.rows import TupleRow, dict_row
 
 from backend.app import sql
-from backend.app.domain.ledger import LedgerEvent, PostResult
+from backend.app.domain.ledger import LedgerEvent, PostResult, TransactionType
 from backend.app.domain.rollout import Mismatch
 from backend.app.repositories.database import Connection
 
@@ -59,6 +59,22 @@ def results_in_order(rows: Sequence[TupleRow]) -> list[PostResult]:
     if any(result.is_replay for result in results):
         results.sort(key=lambda result: result.event_no)
     return results
+
+
+async def is_answered(
+    conn: Connection, tenant_id: UUID, *, player_id: UUID, transaction_type: TransactionType, idempotency_key: str
+) -> bool:
+    """Whether the door has given an answer to the key, a refusal included."""
+    cursor = await conn.execute(
+        SQL.is_answered,
+        {
+            "tenant_id": tenant_id,
+            "player_id": player_id,
+            "type": transaction_type.value,
+            "idempotency_key": idempotency_key,
+        },
+    )
+    return await cursor.fetchone() == (True,)
 
 
 async def open_wallets(conn: Connection, tenant_id: UUID, *, player_ids: Sequence[UUID]) -> int:

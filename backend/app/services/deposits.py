@@ -59,7 +59,8 @@ class Deposits:
 
     async def deposit(self, command: OpenDeposit) -> DepositAnswer:
         """Take the deposit as far as the provider lets it go now. Raises the refusal of a rule."""
-        payment_method.ensure_allowed(command.method, is_dev=self._is_dev)
+        if not payment_method.is_allowed(command.method, is_dev=self._is_dev) and not await self._is_opened(command):
+            raise payment_method.PaymentMethodNotAllowed(payment_method.reason_against(command.method))
         opened = await self._opener.submit(command)
         ensure_opened(command, opened)
         is_replay = opened.code == OpenCode.EXISTS
@@ -138,6 +139,13 @@ class Deposits:
     async def _answer_unmoved(self, command: OpenDeposit, deposit: Deposit, *, is_replay: bool) -> DepositAnswer:
         balance = await self._wallets.balance(command.tenant_id, player_id=command.player_id)
         return DepositAnswer(deposit=deposit, balance=balance, is_replay=is_replay)
+
+    async def _is_opened(self, command: OpenDeposit) -> bool:
+        # A replay comes before the method's gate, as in withdrawals.
+        async with self._database.connection() as conn:
+            return await deposit_repo.is_opened(
+                conn, command.tenant_id, player_id=command.player_id, idempotency_key=command.idempotency_key
+            )
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for deposits under way."""

@@ -7,9 +7,9 @@ POST body ─ api ─▶ RequestWithdrawal
 """
 
 from backend.app.domain import payment_method, withdrawal
-from backend.app.domain.ledger import PostResult
+from backend.app.domain.ledger import PostResult, TransactionType
 from backend.app.domain.withdrawal import RequestWithdrawal, WithdrawalAnswer
-from backend.app.repositories import withdrawal_repo
+from backend.app.repositories import ledger_repo, withdrawal_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.group_commit import GroupCommit
 from backend.app.services.ledger_telemetry import MismatchRecorder
@@ -19,6 +19,7 @@ class Withdrawals:
     """The withdrawal service. Built once per process."""
 
     def __init__(self, database: Database, mismatches: MismatchRecorder, *, is_dev: bool) -> None:
+        self._database = database
         self._mismatches = mismatches
         self._is_dev = is_dev
         self._writer: GroupCommit[RequestWithdrawal, PostResult] = GroupCommit(
@@ -27,7 +28,8 @@ class Withdrawals:
 
     async def request(self, command: RequestWithdrawal) -> WithdrawalAnswer:
         """Place the hold. Raises the refusal that the door or the rules gave; a stored refusal replays as itself."""
-        payment_method.ensure_allowed(command.method, is_dev=self._is_dev)
+        if not payment_method.is_allowed(command.method, is_dev=self._is_dev) and not await self._is_answered(command):
+            raise payment_method.PaymentMethodNotAllowed(payment_method.reason_against(command.method))
         result = await self._writer.submit(command)
         # From here on the outcome is committed, a refusal included.
         await self._mismatches.note(
@@ -37,6 +39,17 @@ class Withdrawals:
             currency=command.money.currency,
         )
         return withdrawal.settle_request(command, result)
+
+    async def _is_answered(self, command: RequestWithdrawal) -> bool:
+        # A replay comes before the method's gate: a key that was answered is answered again, or told that it was used.
+        async with self._database.connection() as conn:
+            return await ledger_repo.is_answered(
+                conn,
+                command.tenant_id,
+                player_id=command.player_id,
+                transaction_type=TransactionType.WITHDRAW_REQUESTED,
+                idempotency_key=command.idempotency_key,
+            )
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for requests under way."""

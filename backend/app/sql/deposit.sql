@@ -50,3 +50,14 @@ FROM deposit_capture_v1(
 SELECT deposit_fail_v1(
     %(tenant_id)s, %(player_id)s, %(deposit_id)s, %(provider_ref)s::TEXT, %(failure_code)s
 ) AS is_failed;
+
+-- name: is_opened
+-- Whether a deposit with the key exists.
+SELECT EXISTS (
+    SELECT
+    FROM deposits AS deposit
+    WHERE
+        deposit.tenant_id = %(tenant_id)s
+        AND deposit.player_id = %(player_id)s
+        AND deposit.idempotency_key = %(idempotency_key)s
+) AS is_opened;

@@ -109,3 +109,34 @@ SET
     arbiter = excluded.arbiter,
     occurrences = seen.occurrences + 1,
     last_seen_at = excluded.last_seen_at;
+
+-- name: is_answered
+-- Whether the door has answered the key: with a transaction, a stored refusal, or a movement of the legacy column.
+SELECT
+    EXISTS (
+        SELECT
+        FROM ledger_transactions AS entry
+        WHERE
+            entry.tenant_id = %(tenant_id)s
+            AND entry.player_id = %(player_id)s
+            AND entry.type = %(type)s
+            AND entry.idempotency_key = %(idempotency_key)s
+    )
+    OR EXISTS (
+        SELECT
+        FROM ledger_refusals AS refusal
+        WHERE
+            refusal.tenant_id = %(tenant_id)s
+            AND refusal.player_id = %(player_id)s
+            AND refusal.type = %(type)s
+            AND refusal.idempotency_key = %(idempotency_key)s
+    )
+    OR EXISTS (
+        SELECT
+        FROM legacy_movements AS movement
+        WHERE
+            movement.tenant_id = %(tenant_id)s
+            AND movement.player_id = %(player_id)s
+            AND movement.type = %(type)s
+            AND movement.idempotency_key = %(idempotency_key)s
+    ) AS is_answered;
