@@ -6,7 +6,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from backend.app.domain.idempotency import request_hash
-from backend.app.domain.ledger import Balance, PostResult, balance_after, ensure_posted
+from backend.app.domain.ledger import Balance, PlayerUnauthorized, PostCode, PostResult, balance_after, ensure_posted
 from backend.app.domain.money import Money
 
 
@@ -71,6 +71,9 @@ def settle_request(command: RequestWithdrawal, result: PostResult) -> Withdrawal
 
     A replay gives the first answer again, as it was then: state `requested`, and the balance right after the hold.
     """
+    if result.code == PostCode.UNKNOWN_PLAYER:
+        # The player asks with a token of their own: who is gone is nobody, not somebody who was not found.
+        raise PlayerUnauthorized
     ensure_posted(result, money=command.money)
     assert result.reference is not None, "a posted withdrawal refers to its row"
     withdrawal = Withdrawal(
