@@ -84,6 +84,9 @@ class GroupCommit(Generic[Command, Result]):
         self._waiting_max = waiting_max
         self._deadline_seconds = deadline_seconds
         self._waiting: deque[tuple[Command, asyncio.Future[Result]]] = deque()
+        # Counted here and not by the tasks: a task is still listed for a moment after its lane has seen an empty line,
+        # and a command that arrives in that moment would wait for a lane that never looks again.
+        self._lanes_open = 0
         self._running: set[asyncio.Task[None]] = set()
         self._alone = asyncio.Semaphore(ALONE_AT_ONCE_MAX)
         self._batch_size = batch_size.labels(name)
@@ -98,7 +101,8 @@ class GroupCommit(Generic[Command, Result]):
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((command, outcome))
-        if len(self._running) < self._lanes:
+        if self._lanes_open < self._lanes:
+            self._lanes_open += 1
             lane = loop.create_task(self._run_lane(), name=f"group-commit-{self._name}")
             self._running.add(lane)
             lane.add_done_callback(self._running.discard)
@@ -116,6 +120,13 @@ class GroupCommit(Generic[Command, Result]):
                 await asyncio.wait(tuple(self._running))
 
     async def _run_lane(self) -> None:
+        try:
+            await self._write_all_waiting()
+        finally:
+            # No await lies between the last look at the line and this.
+            self._lanes_open -= 1
+
+    async def _write_all_waiting(self) -> None:
         while self._waiting:
             taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
             # Whoever gave up or hung up while waiting in line is not written: nothing has happened for them yet.
