@@ -1,4 +1,5 @@
-# Everything is built inside the repository: .venv (packages), var (data of the embedded PostgreSQL).
+# Everything is built inside the repository: .venv (packages), var (data of the embedded PostgreSQL), and node_modules
+# beside each package-lock.json.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format bench schema lock clean
@@ -10,18 +11,21 @@ BIN := .venv/bin
 # nothing changed and is never fooled by the file times of a checkout.
 SETUP_KEY := $(shell cat requirements-dev.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 STAMP := .venv/setup-$(SETUP_KEY)
+# Folders with a package-lock.json that set-up installs.
+NPM_FOLDERS := backend/app/console/assets
 
 help:
-	@echo "make setup   create .venv from the lock files (needs Python 3.11 or newer)"
+	@echo "make setup   install the locked packages (needs Python 3.11 or newer)"
 	@echo "make run     set up, then serve a demo with its own PostgreSQL"
 	@echo "make test    set up, then run every test"
 	@echo "make check   format, lint, types, floors, SQL"
 	@echo "make bench   set up, then measure"
 	@echo "make schema  write backend/app/sql/schema.sql from the migrations"
 	@echo "make lock    resolve the lock files anew from pyproject.toml"
-	@echo "make clean   stop the embedded PostgreSQL of ./var; remove .venv, var and caches"
+	@echo "make clean   stop the embedded PostgreSQL of ./var; remove .venv, var, node_modules and caches"
 
 setup: $(STAMP)
+	@$(BIN)/python -m backend.scripts.npm_packages $(NPM_FOLDERS)
 
 $(STAMP):
 	@set -e; \
@@ -65,13 +69,16 @@ schema: setup
 	$(BIN)/python -m backend.scripts.write_schema
 
 # Exact versions with hashes for every platform, without the address of any registry.
-LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url
 lock: setup
-	$(LOCK) --output-file requirements.lock
-	$(LOCK) --extra dev --output-file requirements-dev.lock
+	$(LOCK) --output-file requirements.lock pyproject.toml
+	$(LOCK) --output-file requirements-dev.lock --extra dev pyproject.toml
+	$(LOCK) --output-file requirements-node.lock --group node
+	for folder in $(NPM_FOLDERS); do (cd $$folder && npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved) || exit; done
 
 clean:
 	@if [ -x $(BIN)/hakem ] && [ -d var/postgres ]; then HAKEM_HOME=var DATABASE_URL= $(BIN)/hakem db stop; fi
 	rm -rf .venv var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(NPM_FOLDERS:%=%/node_modules)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,13 +11,14 @@ import structlog
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from backend.app.api import middleware, ops, problems, wallet
 from backend.app.api.body import JsonBody
 from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
+from backend.app.console import api_docs
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
 from backend.app.repositories.database import Database
@@ -101,6 +102,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
             ops.get_health,
             ops.get_ready,
             ops.get_metrics,
+            api_docs.router,
         ],
         dependencies={name: _provide(service) for name, service in services.items()},
         dto=JsonBody,
@@ -136,7 +138,7 @@ def _openapi() -> OpenAPIConfig:
         components=Components(
             security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
         ),
-        render_plugins=[ScalarRenderPlugin(path="/docs")],
+        render_plugins=[JsonRenderPlugin()],
     )
 
 
