@@ -9,19 +9,23 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 
 from backend.app.repositories import embedded_postgres, schema
+from backend.app.repositories.database import Database as Pools
 from backend.app.repositories.embedded_cluster import SUPERUSER
 from backend.app.repositories.embedded_postgres import OWNER_ROLE, SERVICE_ROLE, EmbeddedPostgres
 from backend.app.repositories.faults import EmbeddedPostgresError
+from backend.tests import api_client, factories
+from backend.tests.factories import Owner
 
 # The embedded server's first database, migrated once; nobody connects to it afterwards.
 TEMPLATE = embedded_postgres.DATABASE
@@ -149,6 +153,27 @@ def owner_url(database: Database) -> str:
 def service_url(database: Database) -> str:
     """URL of the role the service logs in as."""
     return database.service_url
+
+
+@pytest.fixture(scope="session")
+async def pools(database: Database) -> AsyncIterator[Pools]:
+    """The service's connection pools on this worker's database."""
+    async with factories.open_pools(database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+async def owner(database: Database) -> AsyncIterator[Owner]:
+    """The owner's connection to this worker's database, in autocommit."""
+    async with factories.connect_owner(database) as conn:
+        yield conn
+
+
+@pytest.fixture(scope="session")
+async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application on this worker's database."""
+    async with api_client.serving(database) as client:
+        yield client
 
 
 @pytest.fixture
