@@ -18,6 +18,7 @@ from backend.tests.factories import (
     deposit,
     event,
     hold,
+    known_bug,
     ledger_types,
     make_player,
     make_players,
@@ -38,11 +39,6 @@ APPLIED, EXISTS, DIFFERENT = PostCode.APPLIED, PostCode.EXISTS, PostCode.EXISTS_
 @pytest.fixture
 async def tenant_id(owner: Owner) -> UUID:
     return await make_tenant(owner)
-
-
-def known_bug(reason: str) -> pytest.MarkDecorator:
-    """A test that fails until the door is mended; strict, so that mending it without removing the mark fails too."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 def returned(player: Player, amount: int, *, key: str) -> list[LedgerEvent]:
