@@ -2,7 +2,7 @@
 # beside each package-lock.json.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench schema lock clean
+.PHONY: help setup run test check format bench schema docs lock clean
 
 TEST_WORKERS ?= 4
 BIN := .venv/bin
@@ -21,6 +21,7 @@ help:
 	@echo "make check   format, lint, types, floors, SQL"
 	@echo "make bench   set up, then measure"
 	@echo "make schema  write backend/app/sql/schema.sql from the migrations"
+	@echo "make docs    write the table of error codes in docs/api.md"
 	@echo "make lock    resolve the lock files anew from pyproject.toml"
 	@echo "make clean   stop the embedded PostgreSQL of ./var; remove .venv, var, node_modules and caches"
 
@@ -67,6 +68,9 @@ bench: setup
 
 schema: setup
 	$(BIN)/python -m backend.scripts.write_schema
+
+docs: setup
+	$(BIN)/python -m backend.scripts.write_error_codes
 
 # Exact versions with hashes for every platform, without the address of any registry.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
