@@ -67,13 +67,18 @@ def parse_json_amount(raw: bytes, *, currency: str, field: str = "amount") -> Mo
 
     The undecoded value is needed because a JSON parser turns 0.1000000000000000055 into 0.1. Raises FieldError.
     """
-    text = raw.decode("utf-8", "replace")
-    if len(text) >= 2 and text[0] == text[-1] == '"':
-        return parse_amount(text[1:-1], currency=currency, field=field)
-    number = _JSON_NUMBER.fullmatch(text)
-    if number is None:
+    amount = _json_decimal(raw)
+    if amount is None:
         raise FieldError(field, 'must be a positive decimal string such as "12.50"')
-    return _positive(Decimal(text), currency=currency, field=field)
+    return _positive(amount, currency=currency, field=field)
+
+
+def parse_json_balance(raw: bytes, *, currency: str, field: str) -> int:
+    """Minor units of a balance that may be zero, from a JSON value as it stood in the body. Raises FieldError."""
+    amount = _json_decimal(raw)
+    if amount is None:
+        raise FieldError(field, 'must be a decimal string such as "12.50"')
+    return _minor_units(amount, currency=currency, field=field)
 
 
 def parse_balance(text: str, *, currency: str, field: str) -> int:
@@ -96,6 +101,14 @@ def format_amount(amount_minor: int, *, currency: str) -> str:
     sign = "-" if amount_minor < 0 else ""
     digits = str(abs(amount_minor)).rjust(exponent + 1, "0")
     return f"{sign}{digits[:-exponent]}.{digits[-exponent:]}"
+
+
+def _json_decimal(raw: bytes) -> Decimal | None:
+    """The number that a JSON string or number spells in plain digits, or None."""
+    text = raw.decode("utf-8", "replace")
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        return Decimal(text[1:-1]) if _DECIMAL.fullmatch(text[1:-1]) else None
+    return Decimal(text) if _JSON_NUMBER.fullmatch(text) else None
 
 
 def _positive(amount: Decimal, *, currency: str, field: str) -> Money:
