@@ -10,7 +10,6 @@ A request that died half-way is taken up where it stopped when its key is repeat
 """
 
 from dataclasses import replace
-from uuid import UUID
 
 from backend.app.domain import payment_method
 from backend.app.domain.deposit import (
@@ -24,6 +23,7 @@ from backend.app.domain.deposit import (
     ensure_opened,
 )
 from backend.app.domain.ledger import PostResult, balance_after, ensure_posted
+from backend.app.domain.tenant import account_id_of
 from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused
 from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database
@@ -151,8 +151,3 @@ class Deposits:
         """Wait for deposits under way."""
         await self._opener.drain(deadline_seconds=deadline_seconds)
         await self._capturer.drain(deadline_seconds=deadline_seconds)
-
-
-def account_id_of(tenant_id: UUID) -> str:
-    """The tenant's account at MockPSP, made with the tenant."""
-    return f"mock_{tenant_id.hex}"

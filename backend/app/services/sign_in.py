@@ -1,0 +1,82 @@
+"""Signing in: throttled by account and by address, and telling nobody which accounts exist.
+
+POST body ─ api ─▶ Attempt                                            + now
+  [read]   what was counted against the account and the address; the account's hash
+  [effect] the hash is compared, or one of nobody when there is no such account
+  [write]  a failure is counted in one statement; a success clears the account
+  [pure]   the account's id, InvalidCredentials, or RateLimited
+"""
+
+from uuid import UUID
+
+import structlog
+
+from backend.app.domain import password
+from backend.app.domain.sign_in import Attempt, Credentials, InvalidCredentials, Realm, ensure_not_blocked
+from backend.app.repositories import admin_repo, player_repo, sign_in_repo
+from backend.app.repositories.database import Connection, Database
+from backend.app.services.passwords import Passwords
+
+log = structlog.get_logger()
+
+
+class SignIn:
+    """The sign-in service. Built once per process; what it counts is in the database."""
+
+    def __init__(self, database: Database, passwords: Passwords) -> None:
+        self._database = database
+        self._passwords = passwords
+
+    async def sign_in(self, attempt: Attempt) -> UUID:
+        """The id of the account whose password this is. Raises InvalidCredentials or RateLimited."""
+        async with self._passwords.turn():
+            # Asked when it is this attempt's turn: of many that were sent at once, most are refused without a hash.
+            async with self._database.connection() as conn:
+                counted = await sign_in_repo.list_failures(conn, attempt.subjects, now=attempt.now)
+                ensure_not_blocked(counted, attempt=attempt, including_this=False)
+                account = await _find(conn, attempt)
+            password_hash = account.password_hash if account else None
+            is_match = await self._passwords.matches(attempt.password, password_hash=password_hash)
+        if account is None or not is_match or not account.is_active:
+            await self._refuse(attempt)
+            raise InvalidCredentials
+        await self._accept(attempt)
+        await self._upgrade(attempt, account)
+        log.info("sign_in.accepted", realm=attempt.realm.value, account_id=str(account.id))
+        return account.id
+
+    async def _refuse(self, attempt: Attempt) -> None:
+        async with self._database.connection() as conn:
+            counted = await sign_in_repo.count_failure(conn, attempt.subjects, now=attempt.now)
+        log.warning("sign_in.refused", realm=attempt.realm.value, client_address=attempt.client_address)
+        ensure_not_blocked(counted, attempt=attempt, including_this=True)
+
+    async def _accept(self, attempt: Attempt) -> None:
+        """Clear the account, unless failures counted meanwhile block it: guessing in parallel gains nothing."""
+        async with self._database.connection() as conn:
+            counted = await sign_in_repo.list_failures(conn, attempt.subjects, now=attempt.now)
+            ensure_not_blocked(counted, attempt=attempt, including_this=False)
+            if any(failures.key == attempt.account.key for failures in counted):
+                await sign_in_repo.clear_failures(conn, attempt.account, now=attempt.now)
+
+    async def _upgrade(self, attempt: Attempt, account: Credentials) -> None:
+        """Now that the password is known, keep it by today's parameters."""
+        outdated = account.password_hash
+        if outdated is None or not self._passwords.is_outdated(outdated):
+            return
+        upgraded = await self._passwords.hash(password.comparable(attempt.password))
+        async with self._database.connection() as conn:
+            if attempt.realm is Realm.ADMIN:
+                await admin_repo.upgrade_hash(conn, admin_id=account.id, outdated_hash=outdated, password_hash=upgraded)
+            elif attempt.tenant_id is not None:
+                await player_repo.upgrade_hash(
+                    conn, attempt.tenant_id, player_id=account.id, outdated_hash=outdated, password_hash=upgraded
+                )
+        log.info("sign_in.hash_upgraded", realm=attempt.realm.value, account_id=str(account.id))
+
+
+async def _find(conn: Connection, attempt: Attempt) -> Credentials | None:
+    if attempt.realm is Realm.ADMIN:
+        return await admin_repo.find_credentials(conn, email=attempt.email)
+    assert attempt.tenant_id is not None, "a player signs in to a tenant"
+    return await player_repo.find_credentials(conn, attempt.tenant_id, email=attempt.email)
