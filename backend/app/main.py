@@ -14,11 +14,17 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
-from backend.app.api import middleware, ops, problems, wallet
+from backend.app.api import admins as admins_api
+from backend.app.api import audit as audit_api
+from backend.app.api import auth, middleware, ops, problems, wallet
+from backend.app.api import players as players_api
+from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
 from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs
+from backend.app.domain.email import parse_email
+from backend.app.domain.password import parse_password
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
 from backend.app.repositories.database import Database
@@ -26,9 +32,15 @@ from backend.app.repositories.engine import Engine, resolve
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services import logs
+from backend.app.services.admins import Admins, system_actor
+from backend.app.services.audit import Audit
 from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.passwords import Passwords
+from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
+from backend.app.services.sign_in import SignIn
+from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
 from backend.config import Settings
@@ -70,12 +82,15 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     wallets = Wallets(database)
     withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
     deposits = Deposits(database, MockPsp(database), wallets, mismatches, is_dev=is_dev)
+    passwords = Passwords()
+    admins = Admins(database, passwords)
     readiness = Readiness(database, expected_revision=engine.status().head)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await database.open()
         await presence.start()
+        await _ensure_bootstrap_owner(admins, settings)
         watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
         try:
             yield
@@ -90,6 +105,11 @@ def build(settings: Settings, engine: Engine) -> Litestar:
             await asyncio.to_thread(engine.close)
 
     services = {
+        "sign_in": SignIn(database, passwords),
+        "tenants": Tenants(database),
+        "admins": admins,
+        "players": Players(database, passwords),
+        "audit": Audit(database),
         "wallets": wallets,
         "withdrawals": withdrawals,
         "deposits": deposits,
@@ -98,7 +118,17 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     }
     app = Litestar(
         route_handlers=[
-            Router("/api/v1", route_handlers=[wallet.router]),
+            Router(
+                "/api/v1",
+                route_handlers=[
+                    auth.router,
+                    tenants_api.router,
+                    admins_api.router,
+                    players_api.router,
+                    audit_api.router,
+                    wallet.router,
+                ],
+            ),
             ops.get_health,
             ops.get_ready,
             ops.get_metrics,
@@ -115,6 +145,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         logging_config=None,
     )
     app.asgi_handler = middleware.observe_requests(app.asgi_handler)
+    app.state.admins = admins
     app.state.tokens = Tokens(settings.jwt_secret.get_secret_value())
     return app
 
@@ -139,6 +170,16 @@ def _openapi() -> OpenAPIConfig:
             security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")}
         ),
         render_plugins=[JsonRenderPlugin()],
+    )
+
+
+async def _ensure_bootstrap_owner(admins: Admins, settings: Settings) -> None:
+    if settings.bootstrap_owner_email is None or settings.bootstrap_owner_password is None:
+        return
+    await admins.ensure_owner(
+        email=parse_email(settings.bootstrap_owner_email),
+        password=parse_password(settings.bootstrap_owner_password.get_secret_value()),
+        actor=system_actor("bootstrap"),
     )
 
 

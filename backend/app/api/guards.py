@@ -1,19 +1,35 @@
 """Checks that run before a handler and before its body is read: who is asking, and is there a key."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
+from litestar.params import HeaderParameter, ParameterKwarg
 
 from backend.app.api.tokens import TokenKind, Tokens
 from backend.app.domain import idempotency
-from backend.app.domain.identity import PlayerIdentity, Unauthorized
+from backend.app.domain.audit import Actor, ActorKind
+from backend.app.domain.identity import AdminIdentity, Forbidden, PlayerIdentity, Role, Unauthorized
+from backend.app.services.admins import Admins
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 # A token of ours is about 300 characters; a longer header is not one.
 AUTHORIZATION_LENGTH_MAX: Final = 4096
+TENANT_HEADER: Final = "X-Tenant-ID"
+# For the `parameters` of routers of admins: read by require_admin, described in the OpenAPI document.
+TENANT_PARAMETERS: Final[dict[str, ParameterKwarg]] = {
+    "tenant_header": HeaderParameter(
+        annotation=str | None,
+        name=TENANT_HEADER,
+        required=False,
+        description="The tenant that the request is about. A platform owner may choose one; nobody else may send it.",
+        schema_extra={"format": "uuid"},
+    )
+}
 
 
 def bearer_token(connection: AnyConnection) -> str:
@@ -32,6 +48,41 @@ def require_player(connection: AnyConnection, _: BaseRouteHandler) -> None:
     if claims.tenant_id is None:
         raise Unauthorized
     connection.scope["user"] = PlayerIdentity(tenant_id=claims.tenant_id, player_id=claims.subject)
+
+
+def require_admin(*roles: Role) -> Callable[[AnyConnection, BaseRouteHandler], Awaitable[None]]:
+    """A guard that lets admins of these roles pass, and owners always; the AdminIdentity is then `request.user`.
+
+    Refuses in this order: the token (401), X-Tenant-ID (403 from non-owners, 400 for no tenant), the role (403).
+    """
+    allowed = frozenset({Role.OWNER, *roles})
+
+    async def guard(connection: AnyConnection, _: BaseRouteHandler) -> None:
+        tokens: Tokens = connection.app.state.tokens
+        admins: Admins = connection.app.state.admins
+        claims = tokens.read(bearer_token(connection), kind=TokenKind.ADMIN, now=datetime.now(UTC))
+        identity = await admins.identify(claims.subject, tenant_header=connection.headers.get(TENANT_HEADER))
+        if identity.role not in allowed:
+            raise Forbidden(f"this needs one of the roles {', '.join(sorted(allowed))}")
+        connection.scope["user"] = identity
+
+    return guard
+
+
+def actor_of(request: Request[Any, Any, Any]) -> Actor:
+    """The admin who asks, for the audit. Only where require_admin has let the request pass."""
+    admin: AdminIdentity = request.user
+    return Actor(
+        kind=ActorKind.ADMIN,
+        actor_id=admin.admin_id,
+        label=admin.email,
+        request_id=request_id_of(request),
+    )
+
+
+def request_id_of(request: Request[Any, Any, Any]) -> str | None:
+    """The request's id as the middleware has it."""
+    return request.scope.get("request_id")  # type: ignore[return-value]  # ours
 
 
 def require_idempotency_key(connection: AnyConnection, _: BaseRouteHandler) -> None:

@@ -18,6 +18,7 @@ from litestar.exceptions import (
 
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.domain.identity import Unauthorized
+from backend.app.domain.sign_in import RateLimited
 
 log = structlog.get_logger()
 
@@ -83,6 +84,8 @@ def handle_app_error(request: Request[Any, Any, Any], error: AppError) -> Respon
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TemporarilyUnavailable):
         headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after_seconds)
     return problem(
         request,
         status=error.status,

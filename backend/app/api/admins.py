@@ -1,0 +1,126 @@
+"""Admins, for platform owners and tenant admins."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Router, get, patch, post
+from litestar.params import PathParameter
+
+from backend.app.api.auth import Email, NewPassword
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.lists import Limit, Offset
+from backend.app.api.responses import problems
+from backend.app.api.schemas import LIMIT_DEFAULT, Page, PageMeta
+from backend.app.domain.admin import Admin, AdminNotFound, ChangeAdmin, CreateAdmin, tenant_of_new_admin
+from backend.app.domain.email import parse_email
+from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.password import parse_password
+from backend.app.services.admins import Admins
+
+AnyRequest = Request[Any, Any, Any]
+
+AdminId = Annotated[str, PathParameter(description="The admin", schema_extra={"format": "uuid"})]
+
+
+class AdminIn(msgspec.Struct, kw_only=True):
+    """A new admin. `tenant_id` is for owners who send no X-Tenant-ID; an owner belongs to no tenant."""
+
+    email: Email
+    password: NewPassword
+    role: Role
+    tenant_id: UUID | None = None
+    is_active: bool = True
+
+
+class AdminChange(msgspec.Struct, kw_only=True):
+    """What to change of an admin; what is left out stays. The tenant never changes."""
+
+    email: Email | None = None
+    password: NewPassword | None = None
+    role: Role | None = None
+    is_active: bool | None = None
+
+
+class AdminOut(msgspec.Struct, kw_only=True):
+    """An admin."""
+
+    id: UUID
+    tenant_id: UUID | None
+    email: str
+    role: Role
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@get(responses=problems(400, 401, 403, 422), summary="Admins, newest first")
+async def list_admins(
+    request: AnyRequest, admins: Admins, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
+) -> Page[AdminOut]:
+    """The admins of one's tenant; for an owner without X-Tenant-ID, all of them."""
+    admin: AdminIdentity = request.user
+    page, total = await admins.list_page(admin.scope_tenant_id, limit=limit, offset=offset)
+    return Page(items=[_admin_out(each) for each in page], meta=PageMeta(total=total, limit=limit, offset=offset))
+
+
+@post(responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Make an admin")
+async def post_admin(request: AnyRequest, data: AdminIn, admins: Admins) -> AdminOut:
+    """A new admin of one's tenant.
+
+    An owner names the tenant by X-Tenant-ID or `tenant_id` (400 TENANT_REQUIRED), or makes another owner, who has none.
+    """
+    creator: AdminIdentity = request.user
+    admin = await admins.create(
+        CreateAdmin(
+            tenant_id=tenant_of_new_admin(creator, role=data.role, asked=data.tenant_id),
+            email=parse_email(data.email),
+            password=parse_password(data.password),
+            role=data.role,
+            is_active=data.is_active,
+        ),
+        actor=actor_of(request),
+    )
+    return _admin_out(admin)
+
+
+@patch("/{admin_id:str}", responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Change an admin")
+async def patch_admin(request: AnyRequest, admin_id: AdminId, data: AdminChange, admins: Admins) -> AdminOut:
+    """Takes effect at the admin's next request. The last active owner cannot be deactivated (409 LAST_OWNER)."""
+    by: AdminIdentity = request.user
+    admin = await admins.change(
+        by.scope_tenant_id,
+        admin_id=path_uuid(admin_id, missing=AdminNotFound()),
+        change=ChangeAdmin(
+            email=None if data.email is None else parse_email(data.email),
+            password=None if data.password is None else parse_password(data.password),
+            role=data.role,
+            is_active=data.is_active,
+        ),
+        by=by,
+        actor=actor_of(request),
+    )
+    return _admin_out(admin)
+
+
+def _admin_out(admin: Admin) -> AdminOut:
+    return AdminOut(
+        id=admin.id,
+        tenant_id=admin.tenant_id,
+        email=admin.email,
+        role=Role(admin.role),
+        is_active=admin.is_active,
+        created_at=admin.created_at,
+        updated_at=admin.updated_at,
+    )
+
+
+router: Final = Router(
+    "/admins",
+    guards=[require_admin(Role.TENANT_ADMIN)],
+    parameters=TENANT_PARAMETERS,
+    route_handlers=[list_admins, post_admin, patch_admin],
+    tags=["admins"],
+    security=[{"bearer": []}],
+)
