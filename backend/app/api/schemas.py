@@ -16,8 +16,8 @@ Item = TypeVar("Item")
 
 # Anything but control characters: what PostgreSQL can store as text and a person can read back.
 PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
-Method = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
-CurrencyCode = Annotated[str, msgspec.Meta(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$")]
+Method = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE, examples=["test_bank"])]
+CurrencyCode = Annotated[str, msgspec.Meta(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$", examples=["USD"])]
 # An amount as it stood in the body, undecoded, so that a JSON number is judged by its digits (domain/money.py).
 RawAmount = msgspec.Raw
 

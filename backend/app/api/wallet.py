@@ -61,7 +61,9 @@ class WithdrawIn(msgspec.Struct, kw_only=True):
 
     amount: RawAmount
     method: Method
-    address: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE)]
+    address: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=256, pattern=PRINTABLE, examples=["DE89370400440532013000"])
+    ]
     currency: CurrencyCode | None = None
 
 
