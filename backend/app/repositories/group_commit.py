@@ -8,7 +8,7 @@ inside a batch (docs/decisions/0006), so this is where throughput comes from.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import psycopg
@@ -96,16 +96,15 @@ class GroupCommit(Generic[Command, Result]):
 
         Raises Overloaded, OutcomeUnknown, DatabaseAway, or what `write` raises for this command alone.
         """
-        if len(self._waiting) >= self._waiting_max:
+        # In line, or split off to be written alone; not the lanes themselves.
+        if len(self._waiting) + len(self._running) - self._lanes_open >= self._waiting_max:
             raise Overloaded
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((command, outcome))
         if self._lanes_open < self._lanes:
             self._lanes_open += 1
-            lane = loop.create_task(self._run_lane(), name=f"group-commit-{self._name}")
-            self._running.add(lane)
-            lane.add_done_callback(self._running.discard)
+            self._start(self._run_lane())
         # A timer of the loop, not asyncio.timeout(): it costs a third, and this is the hottest line of the service.
         timer = loop.call_later(self._deadline_seconds, _give_up, outcome)
         try:
@@ -118,6 +117,11 @@ class GroupCommit(Generic[Command, Result]):
         async with asyncio.timeout(deadline_seconds):
             while self._running:
                 await asyncio.wait(tuple(self._running))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=f"group-commit-{self._name}")
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _run_lane(self) -> None:
         try:
@@ -148,12 +152,11 @@ class GroupCommit(Generic[Command, Result]):
             if isinstance(error, DatabaseAway) and not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
                 raise
             # One of them cannot be written, or waits for a row that somebody holds: from here on each is alone, so that
-            # it harms nobody but itself.
+            # it harms nobody but itself. The lane goes on: two held rows would otherwise stop everybody.
             log.warning("group_commit.split", writer=self._name, size=len(batch), error=type(error).__name__)
             retries.labels(self._name, "split").inc()
-            async with asyncio.TaskGroup() as group:
-                for command, outcome in batch:
-                    group.create_task(self._write_alone(command, outcome))
+            for command, outcome in batch:
+                self._start(self._write_alone(command, outcome))
             return
         for (_, outcome), result in zip(batch, results, strict=True):
             if not outcome.done():
