@@ -273,6 +273,19 @@ async def post(pools: Pools, *events: LedgerEvent) -> list[PostResult]:
         return await ledger_repo.post(conn, events)
 
 
+async def reject(owner: Owner, pools: Pools, command: RequestWithdrawal) -> PostResult:
+    """Reject a requested withdrawal: the hold is released and the row is moved."""
+    player = Player(tenant_id=command.tenant_id, id=command.player_id, currency=command.money.currency)
+    result = await post_one(
+        pools,
+        release(
+            player, command.money.amount_minor, key=f"reject-{command.withdrawal_id}", reference=command.withdrawal_id
+        ),
+    )
+    await owner.execute("UPDATE withdrawals SET state = 'rejected' WHERE id = %s", (command.withdrawal_id,))
+    return result
+
+
 async def post_one(pools: Pools, one: LedgerEvent) -> PostResult:
     """Post one event on a connection of the service's."""
     async with pools.connection() as conn:
@@ -303,6 +316,20 @@ async def until_blocked(owner: Owner, conn: AsyncConnection[Any]) -> None:
         return row is not None and bool(row[0])
 
     await eventually(is_blocked, what=f"backend {backend_pid} waits for a lock")
+
+
+async def until_somebody_waits_for(owner: Owner, holder: AsyncConnection[Any]) -> None:
+    """Return when any session waits for a lock that `holder` has."""
+    backend_pid = holder.info.backend_pid
+
+    async def is_waited_for() -> bool:
+        cursor = await owner.execute(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid)))", (backend_pid,)
+        )
+        row = await cursor.fetchone()
+        return row is not None and bool(row[0])
+
+    await eventually(is_waited_for, what=f"somebody waits for backend {backend_pid}")
 
 
 @asynccontextmanager
