@@ -237,11 +237,12 @@ BEGIN
     ),
 
     -- One line per side that differs from what the ledger says so far; `line` orders them within the wallet.
-    lines AS (
+    lines AS MATERIALIZED (
         SELECT
             unopened.*,
             side.component,
             side.difference,
+            CASE WHEN side.component = 'held' AND side.difference > 0 THEN uuid_v7() END AS hold_id,
             row_number() OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS line,
             sum(side.difference * (side.component = 'available')::INTEGER)
                 OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS available_moved,
@@ -261,11 +262,10 @@ BEGIN
             created_at, updated_at
         )
         SELECT
-            uuid_v7(), line.tenant_id, line.player_id, line.difference, line.currency, 'requested', 'legacy_hold', '',
+            line.hold_id, line.tenant_id, line.player_id, line.difference, line.currency, 'requested', 'legacy_hold', '',
             'opening:v1:held', '\x', v_now, v_now
         FROM lines AS line
-        WHERE line.component = 'held' AND line.difference > 0
-        RETURNING withdrawals.id, withdrawals.player_id
+        WHERE line.hold_id IS NOT NULL
     ),
 
     entries AS (
@@ -284,7 +284,7 @@ BEGIN
             line.folded_pending + line.pending_moved,
             line.balance_real_available,
             line.balance_real_held,
-            CASE WHEN line.component = 'held' THEN hold.id END,
+            line.hold_id,
             NULL,
             v_now,
             v_now,
@@ -297,8 +297,6 @@ BEGIN
             'opening:v1:' || line.component,
             '\x'
         FROM lines AS line
-        LEFT JOIN holds AS hold ON hold.player_id = line.player_id
-        RETURNING ledger_transactions.player_id
     )
 
     INSERT INTO wallet_balances AS wallet (
@@ -310,7 +308,9 @@ BEGIN
         unopened.currency,
         unopened.balance_real_available,
         unopened.balance_real_held,
-        unopened.version + (SELECT count(*) FROM entries AS entry WHERE entry.player_id = unopened.player_id),
+        unopened.version
+        + (unopened.balance_real_available <> unopened.folded_available)::INTEGER
+        + (unopened.balance_real_held <> unopened.folded_pending)::INTEGER,
         v_now,
         v_now
     FROM unopened
