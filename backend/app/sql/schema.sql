@@ -1575,7 +1575,7 @@ CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, pl
 
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
-CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree (tenant_id, recorded_at);
+CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree (tenant_id, recorded_at) WHERE (recorded_at IS NOT NULL);
 
 CREATE INDEX ledger_transactions_id_index ON public.ledger_transactions USING btree (id);
 
