@@ -1222,6 +1222,14 @@ CREATE TABLE public.deposits (
 )
 WITH (fillfactor='90');
 
+CREATE VIEW public.flag_levels AS
+SELECT
+    NULL::text AS flag,
+    NULL::boolean AS default_value,
+    NULL::boolean AS is_killed,
+    NULL::boolean AS global_value,
+    NULL::boolean AS environment_value;
+
 CREATE TABLE public.flag_settings (
     flag text NOT NULL,
     scope text NOT NULL,
@@ -1239,19 +1247,6 @@ CREATE TABLE public.flags (
     default_value boolean NOT NULL,
     environment_false_wins boolean NOT NULL
 );
-
-CREATE VIEW public.flag_levels AS
- SELECT flag.flag,
-    flag.default_value,
-    (flag.environment_false_wins AND COALESCE(stated.any_environment_false, false)) AS is_killed,
-    stated.global_value,
-    stated.environment_value
-   FROM (public.flags flag
-     CROSS JOIN LATERAL ( SELECT bool_or(((setting.scope = 'environment'::text) AND (NOT setting.value))) AS any_environment_false,
-            bool_and(setting.value) FILTER (WHERE (setting.scope = 'global'::text)) AS global_value,
-            bool_and(setting.value) FILTER (WHERE (setting.scope = 'environment'::text)) AS environment_value
-           FROM public.flag_settings setting
-          WHERE ((setting.flag = flag.flag) AND (setting.scope = ANY (ARRAY['environment'::text, 'global'::text])) AND ((setting.expires_at IS NULL) OR (setting.expires_at > clock_timestamp())))) stated);
 
 CREATE TABLE public.ledger_accounts (
     account text NOT NULL,
@@ -1433,19 +1428,25 @@ CREATE VIEW public.tenant_modes AS
    FROM ( SELECT tenant.id AS tenant_id,
             tenant.number,
             tenant.epoch,
-            COALESCE(shadow.global_value, shadow.environment_value, shadow.default_value) AS shadow_write,
-            ((NOT enforce.is_killed) AND COALESCE(((tenant.flags ->> 'ledger_enforce_override'::text))::boolean, enforce.global_value, enforce.environment_value, enforce.default_value)) AS enforce_balance,
+            platform.shadow_write,
+            ((NOT platform.is_killed) AND COALESCE(((tenant.flags ->> 'ledger_enforce_override'::text))::boolean, platform.enforce_balance)) AS enforce_balance,
                 CASE
-                    WHEN enforce.is_killed THEN 'environment_false'::text
+                    WHEN platform.is_killed THEN 'environment_false'::text
                     WHEN ((tenant.flags ->> 'ledger_enforce_override'::text) IS NOT NULL) THEN 'tenant'::text
-                    WHEN (enforce.global_value IS NOT NULL) THEN 'global'::text
-                    WHEN (enforce.environment_value IS NOT NULL) THEN 'environment'::text
-                    ELSE 'default'::text
+                    ELSE platform.enforce_source
                 END AS enforce_source
-           FROM ((public.tenants tenant
-             CROSS JOIN public.flag_levels enforce)
-             CROSS JOIN public.flag_levels shadow)
-          WHERE ((enforce.flag = 'ledger_enforce_balance'::text) AND (shadow.flag = 'ledger_shadow_write'::text))) mode;
+           FROM (public.tenants tenant
+             CROSS JOIN ( SELECT bool_or(COALESCE(level.global_value, level.environment_value, level.default_value)) FILTER (WHERE (level.flag = 'ledger_shadow_write'::text)) AS shadow_write,
+                    bool_or(COALESCE(level.global_value, level.environment_value, level.default_value)) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS enforce_balance,
+                    bool_or(level.is_killed) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS is_killed,
+                    max(
+                        CASE
+                            WHEN (level.global_value IS NOT NULL) THEN 'global'::text
+                            WHEN (level.environment_value IS NOT NULL) THEN 'environment'::text
+                            ELSE 'default'::text
+                        END) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS enforce_source
+                   FROM public.flag_levels level
+                  WHERE (level.flag = ANY (ARRAY['ledger_enforce_balance'::text, 'ledger_shadow_write'::text]))) platform)) mode;
 
 ALTER TABLE public.tenants ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.tenants_number_seq
@@ -1599,6 +1600,16 @@ CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
 
 CREATE INDEX withdrawals_player_index ON public.withdrawals USING btree (tenant_id, player_id, created_at DESC, id DESC);
 
+CREATE OR REPLACE VIEW public.flag_levels AS
+ SELECT flag.flag,
+    flag.default_value,
+    (flag.environment_false_wins AND COALESCE(bool_or(((setting.scope = 'environment'::text) AND (NOT setting.value))), false)) AS is_killed,
+    bool_and(setting.value) FILTER (WHERE (setting.scope = 'global'::text)) AS global_value,
+    bool_and(setting.value) FILTER (WHERE (setting.scope = 'environment'::text)) AS environment_value
+   FROM (public.flags flag
+     LEFT JOIN public.flag_settings setting ON (((setting.flag = flag.flag) AND (setting.scope = ANY (ARRAY['environment'::text, 'global'::text])) AND ((setting.expires_at IS NULL) OR (setting.expires_at > clock_timestamp())))))
+  GROUP BY flag.flag;
+
 CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -1679,11 +1690,11 @@ GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
 
 GRANT SELECT ON TABLE public.deposits TO hakem_service;
 
+GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.flag_settings TO hakem_service;
 
 GRANT SELECT ON TABLE public.flags TO hakem_service;
-
-GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
 
 GRANT SELECT ON TABLE public.ledger_accounts TO hakem_service;
 

@@ -4,21 +4,16 @@ CREATE VIEW flag_levels AS
 SELECT
     flag.flag,
     flag.default_value,
-    flag.environment_false_wins AND coalesce(stated.any_environment_false, FALSE) AS is_killed,
-    stated.global_value,
-    stated.environment_value
+    flag.environment_false_wins
+    AND coalesce(bool_or(setting.scope = 'environment' AND NOT setting.value), FALSE) AS is_killed,
+    bool_and(setting.value) FILTER (WHERE setting.scope = 'global') AS global_value,
+    bool_and(setting.value) FILTER (WHERE setting.scope = 'environment') AS environment_value
 FROM flags AS flag
-CROSS JOIN LATERAL (
-    SELECT
-        bool_or(setting.scope = 'environment' AND NOT setting.value) AS any_environment_false,
-        bool_and(setting.value) FILTER (WHERE setting.scope = 'global') AS global_value,
-        bool_and(setting.value) FILTER (WHERE setting.scope = 'environment') AS environment_value
-    FROM flag_settings AS setting
-    WHERE
-        setting.flag = flag.flag
-        AND setting.scope IN ('environment', 'global')
-        AND (setting.expires_at IS NULL OR setting.expires_at > clock_timestamp())
-) AS stated;
+LEFT JOIN flag_settings AS setting
+    ON setting.flag = flag.flag
+    AND setting.scope IN ('environment', 'global')
+    AND (setting.expires_at IS NULL OR setting.expires_at > clock_timestamp())
+GROUP BY flag.flag;
 
 -- arbiter: 'legacy' (players.balance_real_*) or 'ledger' (wallet_balances). is_refused: enforcing without shadow writing,
 -- which the service refuses to start with and the door refuses to work in.
@@ -36,24 +31,31 @@ FROM (
         tenant.id AS tenant_id,
         tenant.number,
         tenant.epoch,
-        coalesce(shadow.global_value, shadow.environment_value, shadow.default_value) AS shadow_write,
-        NOT enforce.is_killed AND coalesce(
-            (tenant.flags ->> 'ledger_enforce_override')::BOOLEAN,
-            enforce.global_value,
-            enforce.environment_value,
-            enforce.default_value
-        ) AS enforce_balance,
+        platform.shadow_write,
+        NOT platform.is_killed
+        AND coalesce((tenant.flags ->> 'ledger_enforce_override')::BOOLEAN, platform.enforce_balance) AS enforce_balance,
         CASE
-            WHEN enforce.is_killed THEN 'environment_false'
+            WHEN platform.is_killed THEN 'environment_false'
             WHEN tenant.flags ->> 'ledger_enforce_override' IS NOT NULL THEN 'tenant'
-            WHEN enforce.global_value IS NOT NULL THEN 'global'
-            WHEN enforce.environment_value IS NOT NULL THEN 'environment'
-            ELSE 'default'
+            ELSE platform.enforce_source
         END AS enforce_source
     FROM tenants AS tenant
-    CROSS JOIN flag_levels AS enforce
-    CROSS JOIN flag_levels AS shadow
-    WHERE enforce.flag = 'ledger_enforce_balance' AND shadow.flag = 'ledger_shadow_write'
+    -- The two flags side by side, once for all tenants: this view is read by every posting.
+    CROSS JOIN (
+        SELECT
+            bool_or(coalesce(level.global_value, level.environment_value, level.default_value))
+                FILTER (WHERE level.flag = 'ledger_shadow_write') AS shadow_write,
+            bool_or(coalesce(level.global_value, level.environment_value, level.default_value))
+                FILTER (WHERE level.flag = 'ledger_enforce_balance') AS enforce_balance,
+            bool_or(level.is_killed) FILTER (WHERE level.flag = 'ledger_enforce_balance') AS is_killed,
+            max(CASE
+                WHEN level.global_value IS NOT NULL THEN 'global'
+                WHEN level.environment_value IS NOT NULL THEN 'environment'
+                ELSE 'default'
+            END) FILTER (WHERE level.flag = 'ledger_enforce_balance') AS enforce_source
+        FROM flag_levels AS level
+        WHERE level.flag IN ('ledger_enforce_balance', 'ledger_shadow_write')
+    ) AS platform
 ) AS mode;
 
 GRANT SELECT ON flag_levels, tenant_modes TO hakem_service;
