@@ -11,28 +11,7 @@ CREATE FUNCTION withdrawal_request_v1(
     p_idempotency_keys TEXT[],
     p_request_hashes BYTEA[]
 )
-RETURNS TABLE (
-    event_no INTEGER,
-    code TEXT,
-    is_replay BOOLEAN,
-    transaction_id UUID,
-    reference UUID,
-    recorded_at TIMESTAMPTZ,
-    arbiter TEXT,
-    epoch INTEGER,
-    legacy_ok BOOLEAN,
-    ledger_ok BOOLEAN,
-    wallet_opened BOOLEAN,
-    wallet_version BIGINT,
-    legacy_available_before BIGINT,
-    legacy_held_before BIGINT,
-    ledger_available_before BIGINT,
-    ledger_pending_before BIGINT,
-    legacy_available_after BIGINT,
-    legacy_held_after BIGINT,
-    ledger_available_after BIGINT,
-    ledger_pending_after BIGINT
-)
+RETURNS SETOF LEDGER_RESULT_V1
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
