@@ -20,6 +20,7 @@ from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from backend.app.domain.deposit import OpenDeposit
 from backend.app.domain.ledger import LedgerEvent, PostResult, TransactionType
 from backend.app.domain.money import Money
 from backend.app.domain.withdrawal import RequestWithdrawal
@@ -264,6 +265,20 @@ def withdrawal(player: Player, amount: int, *, key: str | None = None) -> Reques
         method="test_bank",
         address="TR00 0000",
         idempotency_key=key or new_key(),
+    )
+
+
+def deposit_command(player: Player, amount: int, *, key: str | None = None) -> OpenDeposit:
+    """A verified player's deposit, as the route makes it."""
+    return OpenDeposit(
+        deposit_id=uuid4(),
+        tenant_id=player.tenant_id,
+        player_id=player.id,
+        money=Money(amount_minor=amount, currency=player.currency),
+        method="test",
+        provider=PROVIDER,
+        idempotency_key=key or new_key(),
+        unverified_cap_minor=0,
     )
 
 
