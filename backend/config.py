@@ -13,6 +13,10 @@ from typing import Literal, Self
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backend.app.domain.email import parse_email
+from backend.app.domain.errors import FieldError
+from backend.app.domain.password import parse_password
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 JWT_SECRET_MIN_LENGTH = 32
@@ -116,12 +120,7 @@ class Settings(BaseSettings):
 
     def refusals(self) -> tuple[str, ...]:
         """Combinations that no ENV may start with, one sentence each."""
-        if self.ledger_enforce_balance and not self.ledger_shadow_write:
-            return (
-                "LEDGER_SHADOW_WRITE=False with LEDGER_ENFORCE_BALANCE=True: the ledger cannot decide about "
-                "balances that it does not write",
-            )
-        return ()
+        return tuple(self._refused_flags()) + tuple(self._refused_owner())
 
     def problems_outside_dev(self) -> tuple[str, ...]:
         """Weak or missing secrets and refused combinations, one sentence each; empty when fit for staging."""
@@ -132,6 +131,23 @@ class Settings(BaseSettings):
         problems = self.refusals() if self.env == "dev" else self.problems_outside_dev()
         if problems:
             raise SettingsRefused(_listing(f"refusing to start with ENV={self.env}", problems))
+
+    def _refused_flags(self) -> Iterator[str]:
+        if self.ledger_enforce_balance and not self.ledger_shadow_write:
+            yield (
+                "LEDGER_SHADOW_WRITE=False with LEDGER_ENFORCE_BALANCE=True: the ledger cannot decide about "
+                "balances that it does not write"
+            )
+
+    def _refused_owner(self) -> Iterator[str]:
+        """Why the platform owner of the environment could not be made; each is checked where accounts are made too."""
+        try:
+            if self.bootstrap_owner_email is not None:
+                parse_email(self.bootstrap_owner_email, field="BOOTSTRAP_OWNER_EMAIL")
+            if self.bootstrap_owner_password is not None:
+                parse_password(self.bootstrap_owner_password.get_secret_value(), field="BOOTSTRAP_OWNER_PASSWORD")
+        except FieldError as error:
+            yield error.detail
 
     def _weak_or_missing(self) -> Iterator[str]:
         if self.database_url is None:

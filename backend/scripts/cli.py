@@ -10,12 +10,11 @@ from typing import Final
 import psycopg
 import typer
 
-from backend.app.domain.errors import TemporarilyUnavailable
-from backend.app.domain.player_import import FileRefused, TenantUnknown
+from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import db, players, serve
+from backend.scripts import admin, db, players, serve, token
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -25,11 +24,11 @@ EXIT_REFUSED: Final = 5
 
 # The first match decides. What is not listed is a bug and keeps its traceback.
 EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
-    (FileRefused, EXIT_USAGE),
-    (TenantUnknown, EXIT_USAGE),
     (SettingsRefused, EXIT_ENVIRONMENT),
     (EnvironmentFault, EXIT_ENVIRONMENT),
     (TemporarilyUnavailable, EXIT_ENVIRONMENT),
+    # Any other refusal is about what was asked for: an address that is taken, a tenant that is not there.
+    (AppError, EXIT_USAGE),
     (psycopg.OperationalError, EXIT_ENVIRONMENT),
     (psycopg.errors.UndefinedTable, EXIT_ENVIRONMENT),
 )
@@ -41,9 +40,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(admin.app, name="admin")
 app.add_typer(db.app, name="db")
 app.add_typer(players.app, name="players")
 app.command("serve")(serve.serve)
+app.command("token")(token.token)
 
 
 def main() -> None:

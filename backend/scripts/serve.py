@@ -21,6 +21,7 @@ from backend.app.repositories.engine import Engine, resolve
 from backend.app.repositories.faults import DatabaseUnsuitable, EnvironmentFault
 from backend.app.services import logs
 from backend.config import Settings
+from backend.scripts import demo as demo_script
 
 log = structlog.get_logger()
 
@@ -39,16 +40,20 @@ def serve(
     logs.configure()
     settings = home.with_dev_secrets(Settings.load())
     settings.ensure_startable()
+    if demo and settings.env != "dev":
+        raise typer.BadParameter(f"the demo is for ENV=dev, and this is {settings.env}", param_hint="--demo")
     engine = resolve(settings)
     try:
         _ensure_schema(engine, is_dev=settings.env == "dev")
         asyncio.run(presence.ensure_flags_agree(engine, environment_flags=environment_flags(settings)))
         listening = _listen(host, port)
         url = _url(listening, host)
+        guidance = demo_script.lines(asyncio.run(demo_script.seed(engine, settings)), url=url) if demo else ""
         if workers > 1:
-            _serve_many(listening, url=url, workers=workers)
+            _serve_many(listening, url=url, guidance=guidance, workers=workers)
             return
-        server = _AnnouncingServer(uvicorn.Config(build(settings, engine), **_uvicorn_options()), url=url)
+        config = uvicorn.Config(build(settings, engine), **_uvicorn_options())
+        server = _AnnouncingServer(config, url=url, guidance=guidance)
         server.run(sockets=[listening])
         if not server.started:
             raise EnvironmentFault("the service did not start; the reason stands above")
@@ -59,19 +64,22 @@ def serve(
 class _AnnouncingServer(uvicorn.Server):
     """uvicorn, saying on standard output when it accepts requests."""
 
-    def __init__(self, config: uvicorn.Config, *, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, *, url: str, guidance: str) -> None:
         super().__init__(config)
         self._url = url
+        self._guidance = guidance
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            announce(self._url)
+            announce(self._url, guidance=self._guidance)
 
 
-def announce(url: str) -> None:
-    """The one line that scripts wait for."""
+def announce(url: str, *, guidance: str) -> None:
+    """The one line that scripts wait for, and after it what a person may want to know."""
     print(f"hakem: ready on {url}", flush=True)
+    if guidance:
+        print(guidance, flush=True)
 
 
 def _ensure_schema(engine: Engine, *, is_dev: bool) -> None:
@@ -116,22 +124,22 @@ def _uvicorn_options() -> dict[str, Any]:
     }
 
 
-def _serve_many(listening: socket.socket, *, url: str, workers: int) -> None:
+def _serve_many(listening: socket.socket, *, url: str, guidance: str, workers: int) -> None:
     """Several server processes on one socket; each wires itself from the environment."""
     with tempfile.TemporaryDirectory(prefix="hakem-metrics-") as folder:
         # Read by prometheus_client when a worker imports it; the folder starts empty and goes with this process.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         config = uvicorn.Config("backend.app.main:create_app", factory=True, workers=workers, **_uvicorn_options())
-        announcer = threading.Thread(target=_announce_when_ready, args=(url,), daemon=True)
+        announcer = threading.Thread(target=_announce_when_ready, args=(url, guidance), daemon=True)
         announcer.start()
         Multiprocess(config, sockets=[listening]).run()
 
 
-def _announce_when_ready(url: str) -> None:
+def _announce_when_ready(url: str, guidance: str) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/readyz", timeout=2.0).status_code == httpx.codes.OK:
-                announce(url)
+                announce(url, guidance=guidance)
                 return
         time.sleep(0.05)
