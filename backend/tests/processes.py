@@ -75,6 +75,17 @@ class ServeProcess:
         assert line.startswith(READY), f"not ready: {line!r}\n{self.log}"
         self.url = line.removeprefix(READY).strip()
 
+    def read_until(self, text: str, *, times: int = 1) -> str:
+        """What it prints after the ready line, up to and with the line that holds the text for the nth time."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        printed = ""
+        for line in self._process.stdout:
+            printed += line
+            if printed.count(text) >= times:
+                return printed
+        raise AssertionError(f"ended before printing {text!r}: {printed!r}\n{self.log}")
+
     def kill(self) -> None:
         """kill -9."""
         assert self._process is not None

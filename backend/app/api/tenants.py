@@ -21,6 +21,7 @@ from backend.app.domain.tenant import (
     CreateTenant,
     Tenant,
     TenantNotFound,
+    parse_slug,
 )
 from backend.app.services.tenants import Tenants
 
@@ -87,7 +88,7 @@ async def post_tenant(request: AnyRequest, data: TenantIn, tenants: Tenants) -> 
     tenant = await tenants.create(
         CreateTenant(
             name=data.name,
-            slug=data.slug,
+            slug=parse_slug(data.slug),
             base_currency=parse_currency(data.base_currency, field="base_currency"),
         ),
         actor=actor_of(request),

@@ -1,12 +1,13 @@
 """Tenants: operators whose players, money and admins are kept apart."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from backend.app.domain.audit import State
-from backend.app.domain.errors import AppError, NotFound
+from backend.app.domain.errors import AppError, FieldError, NotFound
 from backend.app.domain.identity import AdminIdentity
 
 BASE_CURRENCY_DEFAULT: Final = "USD"
@@ -95,6 +96,13 @@ class Tenant:
     def audit_state(self) -> State:
         """What the audit keeps of it."""
         return {"name": self.name, "slug": self.slug, "base_currency": self.base_currency}
+
+
+def parse_slug(text: str, *, field: str = "slug") -> str:
+    """The slug itself. Raises FieldError; needed beside the pattern, whose $ also matches before a final newline."""
+    if not re.fullmatch(SLUG_PATTERN, text):
+        raise FieldError(field, "may have small letters, digits and inner hyphens, at most 63 characters")
+    return text
 
 
 def parse_tenant_id(text: str) -> UUID | None:

@@ -1,0 +1,216 @@
+"""`hakem admin`, `hakem token` and the demo, typed as an operator types them."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from backend.tests.api_client import JWT_SECRET
+from backend.tests.conftest import Database
+from backend.tests.fixtures import new_email
+from backend.tests.processes import ServeProcess
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def hakem(database: Database, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command on this worker's database, without a terminal."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "backend.scripts", *arguments],
+            env=environment(database, tmp_path) | variables,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+def environment(database: Database, home: Path) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
+    }
+    return inherited | {
+        "DATABASE_URL": database.service_url,
+        "DATABASE_OWNER_URL": database.owner_url,
+        "HAKEM_HOME": str(home),
+        "JWT_SECRET": JWT_SECRET,
+    }
+
+
+def one(database: Database, query: Any, *values: Any) -> tuple[Any, ...] | None:
+    with psycopg.connect(database.owner_url) as conn:
+        return conn.execute(query, values).fetchone()
+
+
+def new_tenant(database: Database) -> str:
+    tenant = one(
+        database,
+        "INSERT INTO tenants (slug, name, base_currency) VALUES (%s, 'A tenant', 'USD') RETURNING id",
+        f"t-{uuid4().hex}",
+    )
+    assert tenant is not None
+    return str(tenant[0])
+
+
+async def test_made_admin_signs_in_with_a_password_or_a_token(
+    hakem: Any, database: Database, http: httpx.AsyncClient
+) -> None:
+    email, tenant_id = new_email(), new_tenant(database)
+    made = hakem(
+        "admin", "create", "--email", email, "--role", "finance", "--tenant-id", tenant_id, HAKEM_PASSWORD=PASSWORD
+    )
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith(f"created finance {email} id=")
+    assert PASSWORD not in made.stdout + made.stderr
+    signed_in = await http.post("/api/v1/auth/login", json={"email": email, "password": PASSWORD})
+    assert signed_in.status_code == 200, signed_in.text
+    printed = hakem("token", "--email", email.upper())
+    assert (printed.returncode, printed.stdout.count("\n")) == (0, 1), printed.stderr
+    me = await http.get("/api/v1/auth/me", headers={"Authorization": f"Bearer {printed.stdout.strip()}"})
+    assert (me.json()["email"], me.json()["tenant_id"]) == (email, tenant_id)
+    audited = one(database, "SELECT actor_kind, action FROM audit_events WHERE state_after ->> 'email' = %s", email)
+    assert audited == ("operator", "admin.created")
+
+
+async def test_token_of_a_player_opens_their_wallet(hakem: Any, database: Database, http: httpx.AsyncClient) -> None:
+    email, tenant_id = new_email(), new_tenant(database)
+    body = {"tenant_id": tenant_id, "email": email, "username": "someone", "password": PASSWORD}
+    assert (await http.post("/api/v1/auth/player/register", json=body)).status_code == 201
+    printed = hakem("token", "--email", email, "--player", "--tenant-id", tenant_id)
+    assert printed.returncode == 0, printed.stderr
+    headers = {"Authorization": f"Bearer {printed.stdout.strip()}"}
+    assert (await http.get("/api/v1/player/wallet/balance", headers=headers)).status_code == 200
+
+
+def test_mistakes_are_one_clear_line_and_exit_2(hakem: Any, database: Database) -> None:
+    email = new_email()
+    owner = ("admin", "create", "--email", email, "--role", "owner")
+    assert hakem(*owner, HAKEM_PASSWORD=PASSWORD).returncode == 0
+    for arguments, variables, said in (
+        (owner, {"HAKEM_PASSWORD": PASSWORD}, "exists"),
+        (owner, {"HAKEM_PASSWORD": "short"}, "8 to 128"),
+        (owner, {}, "HAKEM_PASSWORD"),
+        ((*owner, "--tenant-id", str(uuid4())), {"HAKEM_PASSWORD": PASSWORD}, "an owner has no tenant"),
+        (("admin", "create", "--email", "x", "--role", "owner"), {"HAKEM_PASSWORD": PASSWORD}, "email"),
+        (("admin", "create", "--email", email, "--role", "king"), {"HAKEM_PASSWORD": PASSWORD}, "king"),
+        (
+            ("admin", "create", "--email", new_email(), "--role", "viewer", "--tenant-id", str(uuid4())),
+            {"HAKEM_PASSWORD": PASSWORD},
+            "tenant does not exist",
+        ),
+        (("token", "--email", new_email()), {}, "no active admin"),
+        (("token", "--email", email, "--player", "--tenant-id", str(uuid4())), {}, "no active player"),
+        (("token", "--email", email, "--player"), {}, "--tenant-id"),
+    ):
+        ended = hakem(*arguments, **variables)
+        assert ended.returncode == 2, (arguments, ended.stderr)
+        assert said in " ".join(ended.stderr.split()), (arguments, ended.stderr)
+        assert ended.stdout == ""
+        assert "Traceback" not in ended.stderr
+
+
+def test_database_without_a_schema_is_an_environment_to_repair(new_database: Any, tmp_path: Path) -> None:
+    database: Database = new_database(migrated=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", "backend.scripts", "token", "--email", "a@example.com"],
+        env=environment(database, tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, "hakem db migrate" in ended.stderr) == (3, True), ended.stderr
+
+
+def test_password_is_asked_for_twice_on_a_terminal(database: Database, tmp_path: Path) -> None:
+    email = new_email()
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "backend.scripts", "admin", "create", "--email", email, "--role", "owner"],
+        env=environment(database, tmp_path),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        start_new_session=True,
+    ) as asking:
+        os.close(theirs)
+        answer(ours, "Password: ", PASSWORD)
+        answer(ours, "Repeat for confirmation: ", PASSWORD)
+        assert asking.stdout is not None
+        assert asking.stdout.read().startswith(f"created owner {email}")
+    os.close(ours)
+    assert asking.returncode == 0
+
+
+def answer(terminal: int, question: str, text: str) -> None:
+    """Type the text once the question stands on the terminal."""
+    seen = ""
+    while not seen.endswith(question):
+        seen += os.read(terminal, 1024).decode()
+    assert PASSWORD not in seen
+    os.write(terminal, f"{text}\n".encode())
+
+
+async def test_demo_prints_sign_ins_that_work_and_stay(new_database: Any, tmp_path: Path) -> None:
+    database: Database = new_database()
+    told = []
+    for workers in ("1", "2"):
+        service = ServeProcess(
+            tmp_path,
+            environment={"DATABASE_URL": database.service_url, "DATABASE_OWNER_URL": database.owner_url},
+            arguments=("--demo", "--workers", workers),
+        )
+        try:
+            await service.start()
+            told.append(guidance := service.read_until("curl -sw", times=2))
+            await try_demo(guidance, url=service.url)
+        finally:
+            service.stop()
+    assert told[0].split("to try it")[0] == told[1].split("to try it")[0]
+    deposits = one(database, "SELECT count(*), sum(amount) FROM deposits WHERE idempotency_key = 'demo-first-deposit'")
+    assert deposits == (1, 250_00)
+
+
+async def try_demo(guidance: str, *, url: str) -> None:
+    lines = guidance.splitlines()
+    tenant_id = next(line.split()[-1] for line in lines if line.startswith("demo tenant"))
+    people = [line.split()[-2:] for line in lines if "@demo.example" in line and "curl" not in line]
+    assert len(people) == 5
+    async with httpx.AsyncClient(base_url=url) as client:
+        for email, password in people:
+            is_player = "verified" in email
+            body = {"email": email, "password": password} | ({"tenant_id": tenant_id} if is_player else {})
+            path = "/api/v1/auth/player/login" if is_player else "/api/v1/auth/login"
+            answer = await client.post(path, json=body)
+            assert answer.status_code == 200, answer.text
+            assert answer.json()["access_token"]
+    script = "\n".join(line for line in lines if "curl" in line)
+    pasted = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)  # noqa: ASYNC221
+    deposit, withdrawal = (json.loads(line) for line in pasted.stdout.splitlines())
+    assert (deposit["transaction"]["state"], withdrawal["transaction"]["state"]) == ("completed", "requested")
+
+
+def test_demo_is_refused_outside_dev(hakem: Any, database: Database) -> None:
+    strong = {
+        "ENV": "staging",
+        "JWT_SECRET": "q8Zr1vT5yWmK2sXcD4fG6hJ9lP0oN3bA",
+        "WEBHOOK_SECRET_MOCKPSP": "Zr1vT5yWmK2sXcD4fG6hJ9lP0oN3bAq8",
+    }
+    ended = hakem("serve", "--demo", "--port", "0", **strong)
+    assert (ended.returncode, "ENV=dev" in ended.stderr) == (2, True), ended.stderr

@@ -1,0 +1,133 @@
+"""The rules of repositories and their SQL, read off the source: tenants first, no query unused, every list bounded."""
+
+import ast
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from typing import Final
+
+import pytest
+
+from backend.app import sql
+
+APP: Final = Path(sql.__file__).parent.parent
+REPOSITORIES: Final = sorted(path.stem for path in (APP / "repositories").glob("*_repo.py"))
+NOUNS: Final = sorted(path.stem for path in sql.FOLDER.glob("*.sql") if path.stem != "schema")
+
+# Public functions whose first parameter after `conn` is not tenant_id, and why that cannot be.
+EXCEPTIONS: Final = {
+    "admin_repo.find_credentials": "an admin signs in by an address that is unique on the platform",
+    "admin_repo.identify": "finds out which tenant a token's admin belongs to",
+    "admin_repo.lock_owners": "owners belong to no tenant",
+    "admin_repo.upgrade_hash": "belongs to signing in, where the admin is known by id alone",
+    "deposit_repo.capture_many": "one call for many players; each command carries its tenant",
+    "deposit_repo.open_many": "one call for many players; each command carries its tenant",
+    "ledger_repo.append_event": "the event carries its tenant",
+    "ledger_repo.post": "one call for many players; each event carries its tenant",
+    "ledger_repo.record_mismatches": "one call for many players; each mismatch carries its tenant",
+    "ledger_repo.results_in_order": "sorts rows; asks the database nothing",
+    "player_import_repo.forbid_writes": "sets the transaction's mode; reads no table",
+    "player_import_repo.import_tables": "makes the run's own temporary tables",
+    "player_import_repo.lock_imports": "takes the record of the tenant, whose number is the key of the lock",
+    "player_import_repo.stage_chunk": "fills the run's own temporary table",
+    "player_import_repo.total_new": "reads the run's own temporary table",
+    "sign_in_repo.clear_failures": "a subject names its tenant, if it has one",
+    "sign_in_repo.count_failure": "a subject names its tenant, if it has one",
+    "sign_in_repo.list_failures": "a subject names its tenant, if it has one",
+    "tenant_repo.find_id": "finds the tenant",
+    "tenant_repo.insert": "the tenant is being made",
+    "withdrawal_repo.request": "one call for many players; each command carries its tenant",
+}
+
+
+def public_functions() -> Iterator[tuple[str, FunctionType]]:
+    """(repository.function, the function) of everything public that a repository defines itself."""
+    for name in REPOSITORIES:
+        module = importlib.import_module(f"backend.app.repositories.{name}")
+        for attribute, value in vars(module).items():
+            if (
+                isinstance(value, FunctionType)
+                and value.__module__ == module.__name__
+                and not attribute.startswith("_")
+            ):
+                yield f"{name}.{attribute}", value
+
+
+FUNCTIONS: Final = dict(public_functions())
+
+
+def takes_tenant_first(function: FunctionType) -> bool:
+    parameters = list(inspect.signature(function).parameters)
+    return parameters[:2] == ["conn", "tenant_id"]
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - EXCEPTIONS.keys()))
+def test_repository_function_takes_the_tenant_first(name: str) -> None:
+    assert takes_tenant_first(FUNCTIONS[name]), "add tenant_id after conn, or a reason to EXCEPTIONS"
+
+
+def test_exceptions_exist_and_are_needed() -> None:
+    assert EXCEPTIONS.keys() <= FUNCTIONS.keys(), "an exception for a function that is gone"
+    assert not [name for name in EXCEPTIONS if takes_tenant_first(FUNCTIONS[name])]
+
+
+@cache
+def used_queries() -> dict[str, frozenset[str]]:
+    """The names used as `SQL.name` in each noun's module, wherever in the application it is."""
+    used: dict[str, set[str]] = {}
+    for path in APP.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        noun = next((loaded for node in tree.body if (loaded := loaded_noun(node)) is not None), None)
+        if noun is None:
+            continue
+        names = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "SQL"
+        }
+        used.setdefault(noun, set()).update(names)
+    return {noun: frozenset(names) for noun, names in used.items()}
+
+
+def loaded_noun(statement: ast.stmt) -> str | None:
+    """The noun of a line `SQL = sql.load("noun")`."""
+    match statement:
+        case ast.Assign(
+            targets=[ast.Name(id="SQL")],
+            value=ast.Call(func=ast.Attribute(value=ast.Name(id="sql"), attr="load"), args=[ast.Constant(value=noun)]),
+        ):
+            return str(noun)
+    return None
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+def test_every_query_is_used_and_every_used_one_exists(noun: str) -> None:
+    assert set(sql.load(noun).names()) == used_queries().get(noun, frozenset())
+
+
+def test_every_loaded_noun_has_its_file() -> None:
+    assert set(used_queries()) == set(NOUNS)
+
+
+def queries() -> Iterator[tuple[str, str, str]]:
+    """(noun, name, text) of every named query."""
+    for noun in NOUNS:
+        loaded = sql.load(noun)
+        for name in loaded.names():
+            yield noun, name, getattr(loaded, name).decode()
+
+
+@pytest.mark.parametrize(("noun", "name", "text"), queries())
+def test_query_says_what_it_answers(noun: str, name: str, text: str) -> None:
+    assert re.match(r"-- [A-Z]", text), f"{noun}.{name}"
+    assert "SELECT *" not in text
+
+
+@pytest.mark.parametrize(("noun", "name", "text"), [each for each in queries() if each[1].startswith("list_")])
+def test_list_is_bounded_and_in_one_order(noun: str, name: str, text: str) -> None:
+    assert re.search(r"\bLIMIT\b", text), f"{noun}.{name} has no LIMIT"
+    assert re.search(r"\bORDER BY\b", text), f"{noun}.{name} has no ORDER BY"
