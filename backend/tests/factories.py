@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 import psycopg
-import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
@@ -41,11 +40,6 @@ DEADLINE_SECONDS: Final = 20.0
 FENCE_NAMESPACE: Final = 4711001
 
 _numbers = itertools.count(1)
-
-
-def known_bug(reason: str) -> pytest.MarkDecorator:
-    """A test that fails until the product is mended; strict, so that mending it without removing the mark fails too."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from backend.tests.factories import (
     deposit,
     event,
     hold,
-    known_bug,
     ledger_types,
     make_player,
     make_players,
@@ -203,7 +202,7 @@ async def test_balance_stops_growing_before_it_can_overflow(owner: Owner, pools:
         2**63 - 1,
         4 * 10**18 + 1,
         -(2**63) + 1,
-        pytest.param(-(2**63), marks=known_bug("abs() of the smallest BIGINT fails the whole call")),
+        -(2**63),
     ],
 )
 async def test_absurd_legacy_balance_harms_only_its_own_player(
@@ -221,7 +220,6 @@ async def test_absurd_legacy_balance_harms_only_its_own_player(
     assert await sides(owner, neighbour) == both(1)
 
 
-@known_bug("a journal's lines are added up before their sum is checked: BIGINT overflows and the whole call fails")
 async def test_journal_beyond_range_is_refused_and_harms_no_neighbour(
     owner: Owner, pools: Pools, tenant_id: UUID
 ) -> None:
@@ -235,9 +233,6 @@ async def test_journal_beyond_range_is_refused_and_harms_no_neighbour(
     assert await sides(owner, neighbour) == both(1)
 
 
-@known_bug(
-    "a twin is looked for at the first event of its key only, stored or not: unique violation, the whole call fails"
-)
 async def test_second_twin_of_an_event_that_was_not_stored_replays_the_first(
     owner: Owner, pools: Pools, tenant_id: UUID
 ) -> None:
@@ -248,7 +243,6 @@ async def test_second_twin_of_an_event_that_was_not_stored_replays_the_first(
     assert await sides(owner, player) == both(40)
 
 
-@known_bug("likewise for the first event of either key or provider event")
 async def test_twin_by_key_and_by_provider_event_is_found_by_either(
     owner: Owner, pools: Pools, tenant_id: UUID
 ) -> None:
@@ -264,7 +258,6 @@ async def test_twin_by_key_and_by_provider_event_is_found_by_either(
     assert await sides(owner, player) == both(40)
 
 
-@known_bug("a journal is judged a replay by its first line: no answer for a new line, unique violation for a known one")
 @pytest.mark.parametrize("known", [1, 2])
 async def test_journal_of_which_one_line_is_known_answers_every_line_and_moves_nothing(
     owner: Owner, pools: Pools, tenant_id: UUID, known: int

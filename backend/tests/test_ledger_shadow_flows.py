@@ -23,7 +23,6 @@ from backend.tests.factories import (
     deposit,
     engine_of,
     hold,
-    known_bug,
     ledger_types,
     make_player,
     make_tenant,
@@ -67,7 +66,6 @@ async def test_shadow_off_writes_the_legacy_column_only(new_database: MakeDataba
         assert await count(owner, "ledger_refusals", player) == 1
 
 
-@known_bug("NULL AND FALSE is FALSE: a ledger that is not written is said to refuse, and each withdrawal is a mismatch")
 async def test_shadow_off_has_no_second_opinion_and_counts_no_mismatch(new_database: MakeDatabase) -> None:
     database = new_database()
     async with connect_owner(database) as owner, serving(database) as http:

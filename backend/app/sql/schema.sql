@@ -24,7 +24,8 @@ CREATE TYPE public.ledger_balances_v1 AS (
 
 CREATE TYPE public.ledger_event_facts_v1 AS (
 	wallet_no integer,
-	twin integer,
+	key_no integer,
+	provider_event_no integer,
 	is_replay boolean,
 	refusal text,
 	debit_account text,
@@ -342,7 +343,7 @@ CREATE FUNCTION public.ledger_load_v1(p_tenant_ids uuid[], p_player_ids uuid[], 
 DECLARE
     v_count CONSTANT INTEGER := cardinality(p_tenant_ids);
     v_no INTEGER;
-    v_twin INTEGER;
+    v_first_no INTEGER;
 BEGIN
     -- Players, in key order. The lateral sub-select runs once per key, so rows are locked in exactly that order.
     WITH modes AS MATERIALIZED (
@@ -410,7 +411,8 @@ BEGIN
     SELECT array_agg(
         ROW(
             event.wallet_no,
-            event.twin,
+            event.key_no,
+            NULL,
             meaning.is_stored,
             ledger_event_refusal_v1(
                 wallets[event.wallet_no], meaning.debit_account, meaning.credit_account, meaning.available_sign,
@@ -434,7 +436,7 @@ BEGIN
                     p_player_ids[series.no],
                     p_types[series.no],
                     p_idempotency_keys[series.no]
-            ) AS twin
+            ) AS key_no
         FROM generate_series(1, v_count) AS series (no)
     ) AS event
     CROSS JOIN LATERAL ledger_event_meaning_v1(
@@ -443,21 +445,14 @@ BEGIN
     ) AS meaning;
 
     IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
-        FOR v_no, v_twin IN
+        FOR v_no, v_first_no IN
             SELECT
-                twin.no,
-                twin.first_no
-            FROM (
-                SELECT
-                    event.no,
-                    min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id) AS first_no
-                FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY
-                    AS event (provider, provider_event_id, no)
-                WHERE event.provider_event_id IS NOT NULL
-            ) AS twin
-            WHERE twin.first_no < twin.no
+                event.no,
+                min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id)
+            FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY AS event (provider, provider_event_id, no)
+            WHERE event.provider_event_id IS NOT NULL
         LOOP
-            events[v_no].twin := least(events[v_no].twin, v_twin);
+            events[v_no].provider_event_no := v_first_no;
         END LOOP;
     END IF;
 END
@@ -653,6 +648,7 @@ DECLARE
     v_after LEDGER_BALANCES_V1;
     v_opened RECORD;
     v_code TEXT;
+    v_known INTEGER;
     v_refused_no INTEGER;
     v_legacy_ok BOOLEAN;
     v_ledger_ok BOOLEAN;
@@ -712,7 +708,7 @@ BEGIN
                 v_player.balance_real_available, v_player.balance_real_held, 0
             )::LEDGER_BALANCES_V1],
             ARRAY[ROW(
-                1, 1, meaning.is_stored,
+                1, 1, NULL, meaning.is_stored,
                 ledger_event_refusal_v1(
                     facts.wallet, meaning.debit_account, meaning.credit_account, meaning.available_sign, p_amounts[1],
                     p_currencies[1], p_by_player[1]
@@ -771,34 +767,62 @@ BEGIN
     WHILE v_last < v_count LOOP
         v_first := v_last + 1;
         v_last := greatest(v_journal_ends[v_first], v_first);
-        v_event := v_events[v_first];
 
-        -- Answered before, or by this very call.
-        IF v_event.is_replay OR v_event.twin < v_first THEN
-            IF v_event.is_replay OR EXISTS (
-                SELECT FROM unnest(v_applied || v_refused) AS stored WHERE stored.event_no = v_event.twin
-            )
-            THEN
-                v_replays := coalesce(v_replays, array_fill(FALSE, ARRAY[v_count]));
-                FOR v_no IN v_first .. v_last LOOP
+        -- Answered before, or by this very call. A journal is answered as a whole: if some of its lines are known and some
+        -- are not, it is another journal than the one they were posted in, and the new lines are refused.
+        v_known := 0;
+        FOR v_no IN v_first .. v_last LOOP
+            v_event := v_events[v_no];
+            IF v_event.is_replay OR v_event.key_no < v_first OR v_event.provider_event_no < v_first THEN
+                IF v_event.is_replay OR EXISTS (
+                    SELECT
+                    FROM unnest(v_applied || v_refused) AS stored
+                    WHERE
+                        v_events[stored.event_no].key_no = v_event.key_no
+                        OR v_events[stored.event_no].provider_event_no = v_event.provider_event_no
+                )
+                THEN
+                    v_replays := coalesce(v_replays, array_fill(FALSE, ARRAY[v_count]));
                     v_replays[v_no] := TRUE;
-                END LOOP;
-                CONTINUE;
+                    v_known := v_known + 1;
+                END IF;
             END IF;
-        END IF;
+        END LOOP;
+        CONTINUE WHEN v_known = v_last - v_first + 1;
 
+        v_event := v_events[v_first];
         v_wallet := v_wallets[v_event.wallet_no];
         v_before := v_balances[v_event.wallet_no];
-        v_code := v_event.refusal;
+        v_code := CASE WHEN v_known > 0 THEN 'journal_refused' ELSE v_event.refusal END;
         v_refused_no := v_first;
         WHILE v_code IS NULL AND v_refused_no < v_last LOOP
             v_refused_no := v_refused_no + 1;
             v_code := CASE
                 WHEN v_events[v_refused_no].wallet_no <> v_event.wallet_no
-                    OR p_journal_ids[v_refused_no] IS DISTINCT FROM p_journal_ids[v_first] THEN 'invalid_event'
+                    OR p_journal_ids[v_refused_no] IS DISTINCT FROM p_journal_ids[v_first]
+                    -- Two lines of one journal under one key or provider event.
+                    OR EXISTS (
+                        SELECT
+                        FROM generate_series(v_first, v_refused_no - 1) AS line (no)
+                        WHERE
+                            v_events[line.no].key_no = v_events[v_refused_no].key_no
+                            OR v_events[line.no].provider_event_no = v_events[v_refused_no].provider_event_no
+                    ) THEN 'invalid_event'
                 ELSE v_events[v_refused_no].refusal
             END;
         END LOOP;
+
+        -- No abs(): the smallest BIGINT has none.
+        IF v_code IS NULL AND NOT (
+            v_before.available BETWEEN -c_balance_max AND c_balance_max
+            AND v_before.pending BETWEEN -c_balance_max AND c_balance_max
+            AND v_before.legacy_available BETWEEN -c_balance_max AND c_balance_max
+            AND v_before.legacy_held BETWEEN -c_balance_max AND c_balance_max
+        )
+        THEN
+            v_refused_no := v_first;
+            v_code := 'balance_out_of_range';
+        END IF;
 
         -- 4. Open. In an enforced tenant a debit on an unopened wallet fails closed; a credit opens it first.
         IF v_code IS NULL AND v_wallet.shadow_write AND NOT v_before.is_opened THEN
@@ -823,45 +847,46 @@ BEGIN
         v_legacy_ok := NULL;
         v_ledger_ok := NULL;
         IF v_code IS NULL THEN
-            IF greatest(
-                abs(v_before.available), abs(v_before.pending), abs(v_before.legacy_available),
-                abs(v_before.legacy_held)
-            ) > c_balance_max
-            THEN
-                v_refused_no := v_first;
-                v_code := 'balance_out_of_range';
-            ELSE
-                v_legacy_ok := TRUE;
-                v_ledger_ok := CASE WHEN v_wallet.shadow_write THEN v_before.is_opened END;
-                v_available_moved := 0;
-                v_pending_moved := 0;
-                FOR v_no IN v_first .. v_last LOOP
-                    v_event := v_events[v_no];
-                    v_available_moved := v_available_moved + v_event.available_change;
-                    v_pending_moved := v_pending_moved + v_event.pending_change;
-                    v_legacy_ok := v_legacy_ok
-                        AND (v_event.available_change >= 0 OR v_before.legacy_available + v_available_moved >= 0)
-                        AND (v_event.pending_change >= 0 OR v_before.legacy_held + v_pending_moved >= 0);
-                    v_ledger_ok := v_ledger_ok
-                        AND (v_event.available_change >= 0 OR v_before.available + v_available_moved >= 0)
-                        AND (v_event.pending_change >= 0 OR v_before.pending + v_pending_moved >= 0);
-                    IF v_code IS NULL
-                        AND NOT (CASE v_wallet.arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END)
-                    THEN
-                        v_refused_no := v_no;
-                        v_code := CASE
-                            WHEN v_event.available_change < 0 THEN 'insufficient_funds'
-                            WHEN v_event.pending_change < 0 AND v_before.is_opened THEN 'insufficient_held'
-                            ELSE 'insufficient_funds'
-                        END;
-                    END IF;
-                END LOOP;
+            v_legacy_ok := TRUE;
+            v_ledger_ok := v_before.is_opened;
+            v_available_moved := 0;
+            v_pending_moved := 0;
+            FOR v_no IN v_first .. v_last LOOP
+                v_event := v_events[v_no];
+                v_available_moved := v_available_moved + v_event.available_change;
+                v_pending_moved := v_pending_moved + v_event.pending_change;
+                IF greatest(abs(v_available_moved), abs(v_pending_moved)) > c_balance_max THEN
+                    v_refused_no := v_no;
+                    v_code := 'balance_out_of_range';
+                    EXIT;
+                END IF;
+                v_legacy_ok := v_legacy_ok
+                    AND (v_event.available_change >= 0 OR v_before.legacy_available + v_available_moved >= 0)
+                    AND (v_event.pending_change >= 0 OR v_before.legacy_held + v_pending_moved >= 0);
+                v_ledger_ok := v_ledger_ok
+                    AND (v_event.available_change >= 0 OR v_before.available + v_available_moved >= 0)
+                    AND (v_event.pending_change >= 0 OR v_before.pending + v_pending_moved >= 0);
+                IF v_code IS NULL
+                    AND NOT (CASE v_wallet.arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END)
+                THEN
+                    v_refused_no := v_no;
+                    v_code := CASE
+                        WHEN v_event.available_change < 0 THEN 'insufficient_funds'
+                        WHEN v_event.pending_change < 0 AND v_before.is_opened THEN 'insufficient_held'
+                        ELSE 'insufficient_funds'
+                    END;
+                END IF;
+            END LOOP;
+            IF NOT v_wallet.shadow_write THEN
+                -- What is not written has no verdict.
+                v_ledger_ok := NULL;
             END IF;
         END IF;
 
         IF v_code IS NOT NULL THEN
             -- Refused: no balance changes. Only a verdict on funds is evidence and is stored.
             FOR v_no IN v_first .. v_last LOOP
+                CONTINUE WHEN v_replays[v_no];
                 v_result := ROW(
                     v_no, CASE WHEN v_no = v_refused_no THEN v_code ELSE 'journal_refused' END, FALSE, NULL,
                     p_references[v_no], v_now, v_wallet.arbiter, v_wallet.epoch, v_legacy_ok, v_ledger_ok,

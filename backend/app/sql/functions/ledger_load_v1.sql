@@ -23,7 +23,7 @@ AS $$
 DECLARE
     v_count CONSTANT INTEGER := cardinality(p_tenant_ids);
     v_no INTEGER;
-    v_twin INTEGER;
+    v_first_no INTEGER;
 BEGIN
     -- Players, in key order. The lateral sub-select runs once per key, so rows are locked in exactly that order.
     WITH modes AS MATERIALIZED (
@@ -91,7 +91,8 @@ BEGIN
     SELECT array_agg(
         ROW(
             event.wallet_no,
-            event.twin,
+            event.key_no,
+            NULL,
             meaning.is_stored,
             ledger_event_refusal_v1(
                 wallets[event.wallet_no], meaning.debit_account, meaning.credit_account, meaning.available_sign,
@@ -115,7 +116,7 @@ BEGIN
                     p_player_ids[series.no],
                     p_types[series.no],
                     p_idempotency_keys[series.no]
-            ) AS twin
+            ) AS key_no
         FROM generate_series(1, v_count) AS series (no)
     ) AS event
     CROSS JOIN LATERAL ledger_event_meaning_v1(
@@ -124,21 +125,14 @@ BEGIN
     ) AS meaning;
 
     IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
-        FOR v_no, v_twin IN
+        FOR v_no, v_first_no IN
             SELECT
-                twin.no,
-                twin.first_no
-            FROM (
-                SELECT
-                    event.no,
-                    min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id) AS first_no
-                FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY
-                    AS event (provider, provider_event_id, no)
-                WHERE event.provider_event_id IS NOT NULL
-            ) AS twin
-            WHERE twin.first_no < twin.no
+                event.no,
+                min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id)
+            FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY AS event (provider, provider_event_id, no)
+            WHERE event.provider_event_id IS NOT NULL
         LOOP
-            events[v_no].twin := least(events[v_no].twin, v_twin);
+            events[v_no].provider_event_no := v_first_no;
         END LOOP;
     END IF;
 END

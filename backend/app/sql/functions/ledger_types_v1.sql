@@ -24,11 +24,13 @@ CREATE TYPE ledger_result_v1 AS (
     ledger_pending_after BIGINT
 );
 
--- What an event means. refusal: why it is refused whatever the balances are; null when only they decide. twin: the first
--- event of the same call with the same key. The changes are those of the snapshot's two columns.
+-- What an event means. refusal: why it is refused whatever the balances are; null when only they decide. key_no and
+-- provider_event_no: the first event of the same call with the same key, and with the same provider event (null without
+-- one). The changes are those of the snapshot's two columns.
 CREATE TYPE ledger_event_facts_v1 AS (
     wallet_no INTEGER,
-    twin INTEGER,
+    key_no INTEGER,
+    provider_event_no INTEGER,
     is_replay BOOLEAN,
     refusal TEXT,
     debit_account TEXT,
