@@ -4,14 +4,17 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID
 
 import httpx
 import pytest
 
+from backend.app.domain.deposit import OpenCode
 from backend.app.psp.adapter import CaptureRequest, Outcome
 from backend.app.psp.mockpsp import MockPsp
+from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
@@ -246,6 +249,23 @@ async def test_parallel_deposits_cannot_exceed_the_cap(owner: Owner, newcomer: W
     assert Counter(response.status_code for response in responses) == {CREATED: 3, FORBIDDEN: 17}
     assert await sides(owner, newcomer.player) == both(90_00)
     await assert_sound(owner, tenant_id)
+
+
+async def test_deposits_opened_on_several_connections_cannot_exceed_the_cap(
+    owner: Owner, pools: Pools, newcomer: WalletClient
+) -> None:
+    # Past the group commit, as several processes would: all are truly in the database at once.
+    all_here = asyncio.Barrier(8)
+
+    async def open_deposit() -> OpenCode:
+        async with pools.connection() as conn:
+            await all_here.wait()
+            command = replace(deposit_command(newcomer.player, 30_00), unverified_cap_minor=100_00)
+            return (await deposit_repo.open_many(conn, [command]))[0].code
+
+    codes = Counter(await asyncio.gather(*(open_deposit() for _ in range(8))))
+    assert codes == {OpenCode.OPENED: 3, OpenCode.KYC_DEPOSIT_LIMIT: 5}
+    assert await deposit_states(owner, newcomer.player) == {"pending_provider": 90_00}
 
 
 async def test_verified_player_has_no_cap(owner: Owner, client: WalletClient) -> None:
