@@ -1,16 +1,23 @@
-"""Documents say what is so: paths exist, commands exist, every refusal is listed, every term is explained."""
+"""Documents say what is so: paths and commands exist, every refusal is listed, every term explained, the tour works."""
 
+import asyncio
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from backend.app.domain.identity import Role
 from backend.config import CHECKOUT
 from backend.scripts import write_error_codes
+from backend.tests.processes import ServeProcess, running_service
 
 README = CHECKOUT / "README.md"
 ARCHITECTURE = CHECKOUT / "ARCHITECTURE.md"
@@ -36,6 +43,13 @@ TERMS_OF_THE_CODE = (
     "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage", "tenant", "transaction", "trigger",
     "verdict", "wallet", "wallet version", "withdrawal",
 )  # fmt: skip
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Not tmp_path: another run of pytest closes its parent folder to the account that the embedded server runs as."""
+    with tempfile.TemporaryDirectory(prefix="hakem-tour-") as folder:
+        yield Path(folder) / "home"
 
 
 @cache
@@ -97,6 +111,33 @@ def test_every_command_that_the_readme_names_exists() -> None:
         [sys.executable, "-m", "backend.scripts", "--help"], capture_output=True, text=True, timeout=60, check=True
     ).stdout
     assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", shown)] == []
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the tour is typed with curl")
+async def test_tour_of_the_readme_answers_what_it_says(home: Path) -> None:
+    block = re.search(r"^```sh\n(TENANT=.*?)```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    promised = re.findall(r"^ask .* # (\d{3}):", block[1], re.MULTILINE)
+    async with running_service(home, arguments=("--demo",)) as service:
+        with psycopg.connect(service.owner_url) as conn:
+            row = conn.execute("SELECT id FROM tenants WHERE slug = 'demo'").fetchone()
+        assert row is not None
+        tour = re.sub(
+            r"^TENANT=.*\nAPI=.*$", f"TENANT={row[0]}\nAPI={service.url}/api/v1", block[1], flags=re.MULTILINE
+        )
+        tour = tour.replace(".venv/bin/hakem", f"{sys.executable} -m backend.scripts")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["sh", "-euc", tour],
+            env={**os.environ, "HAKEM_HOME": str(home), "JWT_SECRET": ServeProcess.JWT_SECRET},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^HTTP/1.1 (\d{3})", done.stdout, re.MULTILINE) == promised
+    assert done.stdout.count('"wallet_version":') >= 3
 
 
 def test_table_of_error_codes_is_what_the_code_declares() -> None:
