@@ -286,6 +286,7 @@ async def test_event_that_cannot_be_posted_harms_no_neighbour(
 ) -> None:
     player, neighbour = await make_players(owner, tenant_id, 2, available=100)
     bad = replace(deposit(player, 5), **changes)
+    assert (await post_one(pools, bad)).code == code
     results = await post(pools, deposit(neighbour, 7), bad, deposit(neighbour, 8))
     assert [result.code for result in results] == [APPLIED, code, APPLIED]
     assert await sides(owner, player) == unopened(100)

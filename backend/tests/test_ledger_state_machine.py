@@ -17,6 +17,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -115,10 +116,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def by_ledger(self) -> bool:
         return bool(self.override) and not self.is_killed
 
-    def check(self, number: int, result: PostResult, expected: tuple[str, int]) -> None:
+    def check(self, result: PostResult, expected: tuple[str, int]) -> None:
         told = result.ledger_available_after if result.arbiter == "ledger" else result.legacy_available_after
         assert (result.code, told) == expected
-        assert self.run(sides(self.owner, self.players[number])) == self.wallets[number].sides
 
     # -- money ---------------------------------------------------------------------------------------------------------
 
@@ -136,29 +136,46 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = self.wallets[number].post(
             f"deposit {paid.idempotency_key}", by_ledger=self.by_ledger, available=paid.money.amount_minor, held=0
         )
-        self.check(number, self.run(post_one(self.pools, paid)), expected)
+        self.check(self.run(post_one(self.pools, paid)), expected)
 
     @rule(targets=(requests, holds), number=PLAYERS, amount=AMOUNTS)
     def withdraw(self, number: int, amount: int) -> Any:
         command = withdrawal(self.players[number], amount)
-        self._withdraw(number, command)
+        self._withdraw((number, command))
         return (number, command)
 
     @rule(request=requests)
     def withdraw_again(self, request: tuple[int, RequestWithdrawal]) -> None:
-        self._withdraw(*request)
+        self._withdraw(request)
 
-    def _withdraw(self, number: int, command: RequestWithdrawal) -> None:
-        amount = command.money.amount_minor
-        expected = self.wallets[number].post(
-            f"withdraw {command.idempotency_key}", by_ledger=self.by_ledger, available=-amount, held=amount
-        )
+    @rule(
+        targets=(requests, holds),
+        wanted=st.lists(st.tuples(PLAYERS, AMOUNTS), min_size=2, max_size=5),
+        earlier=st.none() | requests,
+    )
+    def withdraw_together(self, wanted: list[tuple[int, int]], earlier: tuple[int, RequestWithdrawal] | None) -> Any:
+        """In one call, with a twin inside it and one that was answered before."""
+        asked = [(number, withdrawal(self.players[number], amount)) for number, amount in wanted]
+        self._withdraw(*asked, asked[0], *([earlier] if earlier else []))
+        return multiple(*asked)
 
-        async def request() -> PostResult:
+    def _withdraw(self, *requests: tuple[int, RequestWithdrawal]) -> None:
+        expected = [
+            self.wallets[number].post(
+                f"withdraw {command.idempotency_key}",
+                by_ledger=self.by_ledger,
+                available=-command.money.amount_minor,
+                held=command.money.amount_minor,
+            )
+            for number, command in requests
+        ]
+
+        async def request() -> list[PostResult]:
             async with self.pools.connection() as conn:
-                return (await withdrawal_repo.request(conn, [command]))[0]
+                return await withdrawal_repo.request(conn, [command for _, command in requests])
 
-        self.check(number, self.run(request()), expected)
+        for result, answer in zip(self.run(request()), expected, strict=True):
+            self.check(result, answer)
 
     @rule(hold=holds)
     def release(self, hold: tuple[int, RequestWithdrawal]) -> None:
@@ -170,7 +187,7 @@ class LedgerMachine(RuleBasedStateMachine):
         expected = wallet.post(
             f"reject {command.withdrawal_id}", by_ledger=self.by_ledger, available=amount, held=-amount
         )
-        self.check(number, self.run(reject(self.owner, self.pools, command)), expected)
+        self.check(self.run(reject(self.owner, self.pools, command)), expected)
 
     @rule(number=PLAYERS)
     def backfill(self, number: int) -> None:
@@ -231,8 +248,8 @@ def test_any_history_is_what_the_model_predicts(new_database: Callable[..., Data
             run_state_machine_as_test(
                 bound,
                 settings=settings(
-                    max_examples=40,
-                    stateful_step_count=30,
+                    max_examples=25,
+                    stateful_step_count=25,
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
