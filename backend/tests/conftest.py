@@ -178,6 +178,16 @@ async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
+def home() -> Iterator[Path]:
+    """A home that does not exist yet, for a service of a test's own.
+
+    Not tmp_path: another run of pytest closes its parent folder to the account that the embedded server runs as.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{HOME_PREFIX}service-") as folder:
+        yield Path(folder) / "home"
+
+
+@pytest.fixture
 def new_database(server: Server) -> Iterator[Callable[..., Database]]:
     """Makes databases for one test (`migrated=False`: empty ones) and drops them after it."""
     made: list[Database] = []

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -13,12 +12,6 @@ import pytest
 from backend.tests.conftest import Database
 
 MakeDatabase = Callable[..., Database]
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hakem-cli-") as folder:
-        yield Path(folder) / "home"
 
 
 def hakem(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -35,8 +35,7 @@ class Storm:
 
 
 @pytest.mark.parametrize("victim", ["service", "postgres", "both"])
-async def test_every_answered_request_is_there_exactly_once_after_kill_9(tmp_path: Path, victim: str) -> None:
-    home = tmp_path / "home"
+async def test_every_answered_request_is_there_exactly_once_after_kill_9(home: Path, victim: str) -> None:
     async with running_service(home) as service:
         players = seed_players(service.owner_url)
         storm = Storm()

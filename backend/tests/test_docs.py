@@ -6,8 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -43,13 +41,6 @@ TERMS_OF_THE_CODE = (
     "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage", "tenant", "transaction", "trigger",
     "verdict", "wallet", "wallet version", "withdrawal",
 )  # fmt: skip
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    """Not tmp_path: another run of pytest closes its parent folder to the account that the embedded server runs as."""
-    with tempfile.TemporaryDirectory(prefix="hakem-tour-") as folder:
-        yield Path(folder) / "home"
 
 
 @cache
