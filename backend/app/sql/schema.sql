@@ -72,11 +72,13 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 );
 
 CREATE FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_occurred_ats timestamp with time zone[]) RETURNS SETOF public.ledger_result_v1
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     AS $$
+BEGIN
+    RETURN QUERY
     WITH posted AS MATERIALIZED (
         SELECT *
         FROM ledger_post_v1(
@@ -116,7 +118,8 @@ CREATE FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uui
             AND deposit.state = 'pending_provider'
     )
 
-    SELECT * FROM posted
+    SELECT * FROM posted;
+END
 $$;
 
 CREATE FUNCTION public.deposit_fail_v1(p_tenant_id uuid, p_player_id uuid, p_deposit_id uuid, p_provider_ref text, p_failure_code text) RETURNS boolean
@@ -1071,13 +1074,15 @@ END
 $$;
 
 CREATE FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_event_ids text[], p_wanted boolean[]) RETURNS SETOF public.ledger_result_v1
-    LANGUAGE sql
+    LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
     AS $$
+BEGIN
+    RETURN QUERY
     SELECT
         event.no::INTEGER,
         CASE WHEN stored.is_same THEN stored.code ELSE 'exists_different' END,
@@ -1173,7 +1178,8 @@ CREATE FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[]
         LIMIT 1
     ) AS stored
     WHERE event.wanted
-    ORDER BY event.no
+    ORDER BY event.no;
+END
 $$;
 
 CREATE FUNCTION public.refuse_change() RETURNS trigger
@@ -1228,10 +1234,12 @@ END
 $$;
 
 CREATE FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) RETURNS SETOF public.ledger_result_v1
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     AS $$
+BEGIN
+    RETURN QUERY
     WITH posted AS MATERIALIZED (
         SELECT *
         FROM ledger_post_v1(
@@ -1277,7 +1285,8 @@ CREATE FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_i
         WHERE posted.code = 'applied'
     )
 
-    SELECT * FROM posted
+    SELECT * FROM posted;
+END
 $$;
 
 CREATE TABLE mockpsp.payments (

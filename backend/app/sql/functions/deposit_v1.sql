@@ -151,11 +151,13 @@ CREATE FUNCTION deposit_capture_v1(
     p_occurred_ats TIMESTAMPTZ[]
 )
 RETURNS SETOF LEDGER_RESULT_V1
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 AS $$
+BEGIN
+    RETURN QUERY
     WITH posted AS MATERIALIZED (
         SELECT *
         FROM ledger_post_v1(
@@ -195,7 +197,8 @@ AS $$
             AND deposit.state = 'pending_provider'
     )
 
-    SELECT * FROM posted
+    SELECT * FROM posted;
+END
 $$;
 
 -- Records a provider's final refusal. Returns whether this call did it (false: the deposit was no longer open).

@@ -13,13 +13,15 @@ CREATE FUNCTION ledger_replay_v1(
     p_wanted BOOLEAN[]
 )
 RETURNS SETOF LEDGER_RESULT_V1
-LANGUAGE sql VOLATILE
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT
         event.no::INTEGER,
         CASE WHEN stored.is_same THEN stored.code ELSE 'exists_different' END,
@@ -115,5 +117,6 @@ AS $$
         LIMIT 1
     ) AS stored
     WHERE event.wanted
-    ORDER BY event.no
+    ORDER BY event.no;
+END
 $$;

@@ -12,10 +12,12 @@ CREATE FUNCTION withdrawal_request_v1(
     p_request_hashes BYTEA[]
 )
 RETURNS SETOF LEDGER_RESULT_V1
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp
 SET plan_cache_mode = force_generic_plan
 AS $$
+BEGIN
+    RETURN QUERY
     WITH posted AS MATERIALIZED (
         SELECT *
         FROM ledger_post_v1(
@@ -61,5 +63,6 @@ AS $$
         WHERE posted.code = 'applied'
     )
 
-    SELECT * FROM posted
+    SELECT * FROM posted;
+END
 $$;
