@@ -16,7 +16,7 @@ from backend.app.domain.email import EMAIL_LENGTH_MAX, EMAIL_PATTERN, parse_emai
 from backend.app.domain.identity import AdminIdentity, PlayerIdentity, Role
 from backend.app.domain.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
 from backend.app.domain.player import USERNAME_LENGTH_MAX, CreatePlayer
-from backend.app.domain.sign_in import Attempt, Realm
+from backend.app.domain.sign_in import Realm, SignInCommand
 from backend.app.services.admins import Admins
 from backend.app.services.players import Players
 from backend.app.services.sign_in import SignIn
@@ -117,7 +117,7 @@ async def post_login(request: AnyRequest, data: LoginIn, sign_in: SignIn, admins
     """A bearer token for an admin; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)
     admin_id = await sign_in.sign_in(
-        Attempt(
+        SignInCommand(
             realm=Realm.ADMIN,
             tenant_id=None,
             email=data.email.lower(),
@@ -179,7 +179,7 @@ async def post_player_login(
     """A bearer token for a player; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)
     player_id = await sign_in.sign_in(
-        Attempt(
+        SignInCommand(
             realm=Realm.PLAYER,
             tenant_id=data.tenant_id,
             email=data.email.lower(),

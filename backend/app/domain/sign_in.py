@@ -31,7 +31,7 @@ class RateLimited(AppError):
 
     error_code = "RATE_LIMITED"
     status = 429
-    title = "Too many failed attempts"
+    title = "Too many failed sign-ins"
 
     def __init__(self, *, retry_after_seconds: int) -> None:
         super().__init__(f"try again in {retry_after_seconds} seconds", retry_after_seconds=retry_after_seconds)
@@ -61,7 +61,7 @@ class Failures(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class SignInCommand:
     """Somebody tries to sign in. `client_address` is None when the connection has none."""
 
     realm: Realm
@@ -106,12 +106,12 @@ def network_of(address: str) -> str:
     return str(parsed)
 
 
-def ensure_not_blocked(counted: list[Failures], *, attempt: Attempt, including_this: bool) -> None:
-    """Raise RateLimited when something that the attempt counts against has too many failures.
+def ensure_not_blocked(counted: list[Failures], *, command: SignInCommand, including_this: bool) -> None:
+    """Raise RateLimited when something that the sign-in counts against has too many failures.
 
-    including_this: the attempt's own failure is among them, so the last one allowed is not yet too many.
+    including_this: its own failure is among them, so the last one allowed is not yet too many.
     """
-    limits = {subject.key: subject.failures_max + including_this for subject in attempt.subjects}
+    limits = {subject.key: subject.failures_max + including_this for subject in command.subjects}
     ends = [failures.window_started_at + WINDOW for failures in counted if failures.failures >= limits[failures.key]]
     if ends:
-        raise RateLimited(retry_after_seconds=max(1, int((max(ends) - attempt.now).total_seconds()) + 1))
+        raise RateLimited(retry_after_seconds=max(1, int((max(ends) - command.now).total_seconds()) + 1))

@@ -19,7 +19,7 @@ from backend.app.domain.errors import AppError
 from backend.app.domain.identity import Role
 from backend.app.domain.money import Money
 from backend.app.domain.player import CreatePlayer, KycStatus, PlayerExists
-from backend.app.domain.sign_in import Attempt, InvalidCredentials, RateLimited, Realm
+from backend.app.domain.sign_in import InvalidCredentials, RateLimited, Realm, SignInCommand
 from backend.app.domain.tenant import BASE_CURRENCY_DEFAULT, CreateTenant, TenantExists
 from backend.app.psp import mockpsp
 from backend.app.services.admins import Admins, system_actor
@@ -110,7 +110,9 @@ class Demo:
             with contextlib.suppress(AdminExists):
                 await self._admins.create(command, actor=ACTOR)
         return await self._proven(
-            Attempt(realm=Realm.ADMIN, tenant_id=None, email=email, password=password, client_address=None, now=now),
+            SignInCommand(
+                realm=Realm.ADMIN, tenant_id=None, email=email, password=password, client_address=None, now=now
+            ),
             title=role.value.replace("_", " "),
         )
 
@@ -128,7 +130,7 @@ class Demo:
             with contextlib.suppress(PlayerExists):
                 await self._players.create(command, actor=ACTOR)
         return await self._proven(
-            Attempt(
+            SignInCommand(
                 realm=Realm.PLAYER,
                 tenant_id=tenant_id,
                 email=email,
@@ -139,14 +141,14 @@ class Demo:
             title=f"player, {'verified' if kyc_status is KycStatus.VERIFIED else 'not verified'}",
         )
 
-    async def _proven(self, attempt: Attempt, *, title: str) -> DemoSignIn:
+    async def _proven(self, command: SignInCommand, *, title: str) -> DemoSignIn:
         """The sign-in, tried: a password that somebody has changed since is not shown as if it were good."""
-        password: str | None = attempt.password
+        password: str | None = command.password
         try:
-            await self._sign_in.sign_in(attempt)
+            await self._sign_in.sign_in(command)
         except (InvalidCredentials, RateLimited):
             password = None
-        return DemoSignIn(title=title, realm=attempt.realm, email=attempt.email, password=password)
+        return DemoSignIn(title=title, realm=command.realm, email=command.email, password=password)
 
     async def _ensure_deposit(self, email: str, *, tenant_id: UUID) -> None:
         player_id = await self._players.find_active_id(tenant_id, email=email)

@@ -1,6 +1,6 @@
 """Signing in: throttled by account and by address, and telling nobody which accounts exist.
 
-POST body ─ api ─▶ Attempt                                            + now
+POST body ─ api ─▶ SignInCommand                                            + now
   [read]   what was counted against the account and the address; the account's hash
   [effect] the hash is compared, or one of nobody when there is no such account
   [write]  a failure is counted in one statement; a success clears the account
@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from backend.app.domain import password
-from backend.app.domain.sign_in import Attempt, Credentials, InvalidCredentials, Realm, ensure_not_blocked
+from backend.app.domain.sign_in import Credentials, InvalidCredentials, Realm, SignInCommand, ensure_not_blocked
 from backend.app.repositories import admin_repo, player_repo, sign_in_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.services.passwords import Passwords
@@ -27,56 +27,56 @@ class SignIn:
         self._database = database
         self._passwords = passwords
 
-    async def sign_in(self, attempt: Attempt) -> UUID:
+    async def sign_in(self, command: SignInCommand) -> UUID:
         """The id of the account whose password this is. Raises InvalidCredentials or RateLimited."""
         async with self._passwords.turn():
-            # Asked when it is this attempt's turn: of many that were sent at once, most are refused without a hash.
+            # Asked when it is this one's turn: of many that were sent at once, most are refused without a hash.
             async with self._database.connection() as conn:
-                counted = await sign_in_repo.list_failures(conn, attempt.subjects, now=attempt.now)
-                ensure_not_blocked(counted, attempt=attempt, including_this=False)
-                account = await _find(conn, attempt)
+                counted = await sign_in_repo.list_failures(conn, command.subjects, now=command.now)
+                ensure_not_blocked(counted, command=command, including_this=False)
+                account = await _find(conn, command)
             password_hash = account.password_hash if account else None
-            is_match = await self._passwords.matches(attempt.password, password_hash=password_hash)
+            is_match = await self._passwords.matches(command.password, password_hash=password_hash)
         if account is None or not is_match or not account.is_active:
-            await self._refuse(attempt)
+            await self._refuse(command)
             raise InvalidCredentials
-        await self._accept(attempt)
-        await self._upgrade(attempt, account)
-        log.info("sign_in.accepted", realm=attempt.realm.value, account_id=str(account.id))
+        await self._accept(command)
+        await self._upgrade(command, account)
+        log.info("sign_in.accepted", realm=command.realm.value, account_id=str(account.id))
         return account.id
 
-    async def _refuse(self, attempt: Attempt) -> None:
+    async def _refuse(self, command: SignInCommand) -> None:
         async with self._database.connection() as conn:
-            counted = await sign_in_repo.count_failure(conn, attempt.subjects, now=attempt.now)
-        log.warning("sign_in.refused", realm=attempt.realm.value, client_address=attempt.client_address)
-        ensure_not_blocked(counted, attempt=attempt, including_this=True)
+            counted = await sign_in_repo.count_failure(conn, command.subjects, now=command.now)
+        log.warning("sign_in.refused", realm=command.realm.value, client_address=command.client_address)
+        ensure_not_blocked(counted, command=command, including_this=True)
 
-    async def _accept(self, attempt: Attempt) -> None:
+    async def _accept(self, command: SignInCommand) -> None:
         """Clear the account, unless failures counted meanwhile block it: guessing in parallel gains nothing."""
         async with self._database.connection() as conn:
-            counted = await sign_in_repo.list_failures(conn, attempt.subjects, now=attempt.now)
-            ensure_not_blocked(counted, attempt=attempt, including_this=False)
-            if any(failures.key == attempt.account.key for failures in counted):
-                await sign_in_repo.clear_failures(conn, attempt.account, now=attempt.now)
+            counted = await sign_in_repo.list_failures(conn, command.subjects, now=command.now)
+            ensure_not_blocked(counted, command=command, including_this=False)
+            if any(failures.key == command.account.key for failures in counted):
+                await sign_in_repo.clear_failures(conn, command.account, now=command.now)
 
-    async def _upgrade(self, attempt: Attempt, account: Credentials) -> None:
+    async def _upgrade(self, command: SignInCommand, account: Credentials) -> None:
         """Now that the password is known, keep it by today's parameters."""
         outdated = account.password_hash
         if outdated is None or not self._passwords.is_outdated(outdated):
             return
-        upgraded = await self._passwords.hash(password.comparable(attempt.password))
+        upgraded = await self._passwords.hash(password.comparable(command.password))
         async with self._database.connection() as conn:
-            if attempt.realm is Realm.ADMIN:
+            if command.realm is Realm.ADMIN:
                 await admin_repo.upgrade_hash(conn, admin_id=account.id, outdated_hash=outdated, password_hash=upgraded)
-            elif attempt.tenant_id is not None:
+            elif command.tenant_id is not None:
                 await player_repo.upgrade_hash(
-                    conn, attempt.tenant_id, player_id=account.id, outdated_hash=outdated, password_hash=upgraded
+                    conn, command.tenant_id, player_id=account.id, outdated_hash=outdated, password_hash=upgraded
                 )
-        log.info("sign_in.hash_upgraded", realm=attempt.realm.value, account_id=str(account.id))
+        log.info("sign_in.hash_upgraded", realm=command.realm.value, account_id=str(account.id))
 
 
-async def _find(conn: Connection, attempt: Attempt) -> Credentials | None:
-    if attempt.realm is Realm.ADMIN:
-        return await admin_repo.find_credentials(conn, email=attempt.email)
-    assert attempt.tenant_id is not None, "a player signs in to a tenant"
-    return await player_repo.find_credentials(conn, attempt.tenant_id, email=attempt.email)
+async def _find(conn: Connection, command: SignInCommand) -> Credentials | None:
+    if command.realm is Realm.ADMIN:
+        return await admin_repo.find_credentials(conn, email=command.email)
+    assert command.tenant_id is not None, "a player signs in to a tenant"
+    return await player_repo.find_credentials(conn, command.tenant_id, email=command.email)

@@ -6,7 +6,8 @@ from uuid import UUID
 from backend.app.domain.ledger import Arbiter, Balance, PlayerUnauthorized
 from backend.app.domain.money import parse_currency
 from backend.app.repositories import wallet_repo
-from backend.app.repositories.database import Database
+from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.wallet_repo import BothBalances
 
 REMEMBERED_CURRENCIES_MAX: Final = 100_000
 
@@ -38,9 +39,7 @@ class Wallets:
         A wallet that is not opened holds nothing where the ledger is the arbiter: it fails closed until it is opened.
         """
         async with self._database.connection() as conn:
-            both = await wallet_repo.find_balances(conn, tenant_id, player_id=player_id)
-        if both is None or not both.is_active:
-            raise PlayerUnauthorized
+            both = await _find_active(conn, tenant_id, player_id=player_id)
         if both.arbiter == Arbiter.LEDGER:
             is_open = both.opened_at is not None
             return Balance(
@@ -53,6 +52,16 @@ class Wallets:
     async def list_money(
         self, tenant_id: UUID, *, player_id: UUID, limit: int, offset: int
     ) -> tuple[list[dict[str, Any]], int]:
-        """A page of the player's deposits and withdrawals, newest first, and how many there are."""
+        """A page of the player's deposits and withdrawals, newest first, and how many there are. Raises
+        PlayerUnauthorized for a disabled or unknown player.
+        """
         async with self._database.connection() as conn:
+            await _find_active(conn, tenant_id, player_id=player_id)
             return await wallet_repo.list_player_money(conn, tenant_id, player_id=player_id, limit=limit, offset=offset)
+
+
+async def _find_active(conn: Connection, tenant_id: UUID, *, player_id: UUID) -> BothBalances:
+    both = await wallet_repo.find_balances(conn, tenant_id, player_id=player_id)
+    if both is None or not both.is_active:
+        raise PlayerUnauthorized
+    return both
