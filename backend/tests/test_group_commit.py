@@ -109,7 +109,7 @@ async def test_outcomes_stay_with_their_owners(owner: Owner, pools: Pools, tenan
 async def test_lone_command_is_written_at_once_and_alone(owner: Owner, pools: Pools, tenant_id: UUID) -> None:
     gate = Gate()
     gate.is_open.set()
-    writer = Writer("test", pools, gate.write)
+    writer = Writer("test", pools, gate.write, lanes=1)
     player = await make_player(owner, tenant_id, available=100)
     for _ in range(50):
         # Each comes at the very moment the lane of the one before it closes.

@@ -116,6 +116,21 @@ async def test_twins_inside_one_call_move_money_once(owner: Owner, pools: Pools,
     await assert_sound(owner, tenant_id)
 
 
+async def test_answers_stand_in_the_order_of_the_events(owner: Owner, pools: Pools, tenant_id: UUID) -> None:
+    player = await make_player(owner, tenant_id)
+    await post_one(pools, deposit(player, 40, key="known"))
+    results = await post(
+        pools,
+        deposit(player, 41, key="known"),
+        hold(player, 1000),
+        deposit(player, 40, key="known"),
+        deposit(player, 2),
+    )
+    assert [result.code for result in results] == [DIFFERENT, PostCode.INSUFFICIENT_FUNDS, EXISTS, APPLIED]
+    assert [result.event_no for result in results] == [1, 2, 3, 4]
+    assert await sides(owner, player) == both(42)
+
+
 async def test_twins_of_a_refusal_replay_it_inside_one_call(owner: Owner, pools: Pools, tenant_id: UUID) -> None:
     player = await make_player(owner, tenant_id, available=10)
     results = await post(pools, hold(player, 40, key="a"), deposit(player, 90), hold(player, 40, key="a"))

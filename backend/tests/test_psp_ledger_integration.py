@@ -31,6 +31,7 @@ from backend.tests.factories import (
     make_tenant,
     sides,
     unopened,
+    until_blocked,
 )
 from backend.tests.invariants import assert_sound
 
@@ -251,21 +252,19 @@ async def test_parallel_deposits_cannot_exceed_the_cap(owner: Owner, newcomer: W
     await assert_sound(owner, tenant_id)
 
 
-async def test_deposits_opened_on_several_connections_cannot_exceed_the_cap(
+async def test_deposit_that_is_being_opened_elsewhere_counts_towards_the_cap(
     owner: Owner, pools: Pools, newcomer: WalletClient
 ) -> None:
-    # Past the group commit, as several processes would: all are truly in the database at once.
-    all_here = asyncio.Barrier(8)
-
-    async def open_deposit() -> OpenCode:
-        async with pools.connection() as conn:
-            await all_here.wait()
-            command = replace(deposit_command(newcomer.player, 30_00), unverified_cap_minor=100_00)
-            return (await deposit_repo.open_many(conn, [command]))[0].code
-
-    codes = Counter(await asyncio.gather(*(open_deposit() for _ in range(8))))
-    assert codes == {OpenCode.OPENED: 3, OpenCode.KYC_DEPOSIT_LIMIT: 5}
-    assert await deposit_states(owner, newcomer.player) == {"pending_provider": 90_00}
+    # Past the group commit, as two processes would: the first is not committed when the second asks.
+    first, second = (replace(deposit_command(newcomer.player, 60_00), unverified_cap_minor=100_00) for _ in range(2))
+    async with pools.connection() as conn:
+        async with pools.transaction() as elsewhere:
+            assert (await deposit_repo.open_many(elsewhere, [first]))[0].code == OpenCode.OPENED
+            opening = asyncio.create_task(deposit_repo.open_many(conn, [second]))
+            await until_blocked(owner, conn)
+        (opened,) = await opening
+    assert (opened.code, opened.deposited_today_minor) == (OpenCode.KYC_DEPOSIT_LIMIT, 60_00)
+    assert await deposit_states(owner, newcomer.player) == {"pending_provider": 60_00}
 
 
 async def test_verified_player_has_no_cap(owner: Owner, client: WalletClient) -> None:
