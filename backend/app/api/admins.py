@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get, patch, post
+from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from backend.app.api.auth import Email, NewPassword
@@ -57,7 +58,7 @@ class AdminOut(msgspec.Struct, kw_only=True):
 
 @get(responses=problems(400, 401, 403, 422), summary="Admins, newest first")
 async def list_admins(
-    request: AnyRequest, admins: Admins, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
+    request: AnyRequest, admins: NamedDependency[Admins], limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
 ) -> Page[AdminOut]:
     """The admins of one's tenant; for an owner without X-Tenant-ID, all of them."""
     admin: AdminIdentity = request.user
@@ -66,7 +67,7 @@ async def list_admins(
 
 
 @post(responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Make an admin")
-async def post_admin(request: AnyRequest, data: AdminIn, admins: Admins) -> AdminOut:
+async def post_admin(request: AnyRequest, data: AdminIn, admins: NamedDependency[Admins]) -> AdminOut:
     """A new admin of one's tenant.
 
     An owner names the tenant by X-Tenant-ID or `tenant_id` (400 TENANT_REQUIRED), or makes another owner, who has none.
@@ -86,7 +87,9 @@ async def post_admin(request: AnyRequest, data: AdminIn, admins: Admins) -> Admi
 
 
 @patch("/{admin_id:str}", responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Change an admin")
-async def patch_admin(request: AnyRequest, admin_id: AdminId, data: AdminChange, admins: Admins) -> AdminOut:
+async def patch_admin(
+    request: AnyRequest, admin_id: AdminId, data: AdminChange, admins: NamedDependency[Admins]
+) -> AdminOut:
     """Takes effect at the admin's next request. The last active owner cannot be deactivated (409 LAST_OWNER)."""
     by: AdminIdentity = request.user
     admin = await admins.change(

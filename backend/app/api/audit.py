@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get
+from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from backend.app.api.guards import TENANT_PARAMETERS, require_admin
@@ -51,7 +52,7 @@ class AuditEventOut(msgspec.Struct, kw_only=True):
 @get("/events", responses=problems(400, 401, 403, 422), summary="What was done by whom, newest first")
 async def list_events(
     request: AnyRequest,
-    audit: Audit,
+    audit: NamedDependency[Audit],
     action: Text = None,
     actor: Annotated[Text, QueryParameter(description="Id or label of who acted")] = None,
     object_kind: Text = None,

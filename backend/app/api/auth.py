@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.di import NamedDependency
 
 from backend.app.api.guards import TENANT_PARAMETERS, request_id_of, require_admin
 from backend.app.api.responses import problems
@@ -113,7 +114,9 @@ TOKEN_TYPE: Final = "bearer"
     responses=problems(400, 401, 413, 422, 429),
     summary="Sign in as an admin",
 )
-async def post_login(request: AnyRequest, data: LoginIn, sign_in: SignIn, admins: Admins) -> LoginOut:
+async def post_login(
+    request: AnyRequest, data: LoginIn, sign_in: NamedDependency[SignIn], admins: NamedDependency[Admins]
+) -> LoginOut:
     """A bearer token for an admin; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)
     admin_id = await sign_in.sign_in(
@@ -151,7 +154,7 @@ async def get_me(request: AnyRequest) -> MeOut:
     responses=problems(400, 409, 413, 422),
     summary="Register as a player",
 )
-async def post_register(request: AnyRequest, data: RegisterIn, players: Players) -> RegisterOut:
+async def post_register(request: AnyRequest, data: RegisterIn, players: NamedDependency[Players]) -> RegisterOut:
     """A new player with a wallet opened at zero; 409 when the address is taken in the tenant."""
     email = parse_email(data.email)
     player = await players.register(
@@ -174,7 +177,7 @@ async def post_register(request: AnyRequest, data: RegisterIn, players: Players)
     summary="Sign in as a player",
 )
 async def post_player_login(
-    request: AnyRequest, data: PlayerLoginIn, sign_in: SignIn, players: Players
+    request: AnyRequest, data: PlayerLoginIn, sign_in: NamedDependency[SignIn], players: Players
 ) -> PlayerLoginOut:
     """A bearer token for a player; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)

@@ -23,7 +23,7 @@ TENANT_HEADER: Final = "X-Tenant-ID"
 # For the `parameters` of routers of admins: read by require_admin, described in the OpenAPI document.
 TENANT_PARAMETERS: Final[dict[str, ParameterKwarg]] = {
     "tenant_header": HeaderParameter(
-        annotation=str | None,
+        annotation=str,
         name=TENANT_HEADER,
         required=False,
         description="The tenant that the request is about. A platform owner may choose one; nobody else may send it.",

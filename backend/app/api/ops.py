@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 import prometheus_client
 from litestar import MediaType, Response, get
+from litestar.di import NamedDependency
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from backend.app.services.readiness import Readiness
@@ -34,7 +35,7 @@ async def get_health() -> Health:
 
 
 @get(["/readyz", "/api/v1/ready"], summary="The service can do its work", tags=["operations"])
-async def get_ready(readiness: Readiness) -> Response[ReadyOut]:
+async def get_ready(readiness: NamedDependency[Readiness]) -> Response[ReadyOut]:
     """200 when the database answers and its schema is of this release; 503 with the reasons otherwise."""
     problems = await readiness.problems()
     return Response(

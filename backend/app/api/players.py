@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get, post
+from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
 from backend.app.api.auth import Email, NewPassword, Username
@@ -112,7 +113,7 @@ class LedgerTransactionOut(msgspec.Struct, kw_only=True):
 @get(responses=problems(400, 401, 403, 422), summary="Players, newest first")
 async def list_players(
     request: AnyRequest,
-    players: Players,
+    players: NamedDependency[Players],
     tenant_id: Annotated[UUID | None, QueryParameter(description="Only this tenant's players")] = None,
     email: Text = None,
     kyc_status: Annotated[KycStatus | None, QueryParameter(description="Only players of this status")] = None,
@@ -143,7 +144,7 @@ async def list_players(
     responses=problems(400, 401, 403, 404, 409, 413, 422),
     summary="Make a player",
 )
-async def post_player(request: AnyRequest, data: PlayerIn, players: Players) -> PlayerOut:
+async def post_player(request: AnyRequest, data: PlayerIn, players: NamedDependency[Players]) -> PlayerOut:
     """A new player of one's tenant.
 
     An owner names the tenant by X-Tenant-ID or `tenant_id` (400 TENANT_REQUIRED). 409 when the address is taken there.
@@ -168,7 +169,7 @@ async def post_player(request: AnyRequest, data: PlayerIn, players: Players) -> 
 
 
 @get("/{player_id:str}", responses=problems(400, 401, 403, 404), summary="One player")
-async def get_player(request: AnyRequest, player_id: PlayerId, players: Players) -> PlayerOut:
+async def get_player(request: AnyRequest, player_id: PlayerId, players: NamedDependency[Players]) -> PlayerOut:
     """The player with both balances side by side."""
     admin: AdminIdentity = request.user
     id_ = path_uuid(player_id, missing=PlayerNotFound())
@@ -182,7 +183,9 @@ async def get_player(request: AnyRequest, player_id: PlayerId, players: Players)
     responses=problems(400, 401, 403, 404, 413, 422),
     summary="Verify or reject a player's identity",
 )
-async def post_kyc(request: AnyRequest, player_id: PlayerId, data: KycIn, players: Players) -> PlayerOut:
+async def post_kyc(
+    request: AnyRequest, player_id: PlayerId, data: KycIn, players: NamedDependency[Players]
+) -> PlayerOut:
     """The player afterwards. For owners, tenant admins and finance; the audit keeps who, why, before and after."""
     admin: AdminIdentity = request.user
     player = await players.set_kyc_status(
@@ -203,7 +206,7 @@ async def post_kyc(request: AnyRequest, player_id: PlayerId, data: KycIn, player
 async def list_ledger(
     request: AnyRequest,
     player_id: PlayerId,
-    players: Players,
+    players: NamedDependency[Players],
     cursor: VersionCursor = 0,
     limit: Limit = LIMIT_DEFAULT,
     offset: Offset = 0,

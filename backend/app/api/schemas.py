@@ -15,7 +15,8 @@ from backend.app.domain.money import DECIMAL_PATTERN, format_amount
 Item = TypeVar("Item")
 
 # Anything but control characters: what PostgreSQL can store as text and a person can read back.
-PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
+# `$` alone would also match before a final newline.
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$(?!\n)"
 Method = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=PRINTABLE, examples=["test_bank"])]
 CurrencyCode = Annotated[str, msgspec.Meta(min_length=3, max_length=3, pattern=r"^[A-Z]{3}$", examples=["USD"])]
 # An amount as it stood in the body, undecoded, so that a JSON number is judged by its digits (domain/money.py).

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Router, get, patch, post
+from litestar.di import NamedDependency
 from litestar.params import PathParameter
 
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
@@ -74,7 +75,7 @@ class TenantOut(msgspec.Struct, kw_only=True):
 
 @get(responses=problems(400, 401, 403, 422), summary="Tenants, newest first")
 async def list_tenants(
-    request: AnyRequest, tenants: Tenants, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
+    request: AnyRequest, tenants: NamedDependency[Tenants], limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
 ) -> Page[TenantOut]:
     """All tenants; with X-Tenant-ID, that one."""
     owner: AdminIdentity = request.user
@@ -83,7 +84,7 @@ async def list_tenants(
 
 
 @post(responses=problems(400, 401, 403, 409, 413, 422), summary="Make a tenant")
-async def post_tenant(request: AnyRequest, data: TenantIn, tenants: Tenants) -> TenantOut:
+async def post_tenant(request: AnyRequest, data: TenantIn, tenants: NamedDependency[Tenants]) -> TenantOut:
     """A new tenant, with an account of its own at MockPSP; 409 when the slug is taken."""
     tenant = await tenants.create(
         CreateTenant(
@@ -97,7 +98,9 @@ async def post_tenant(request: AnyRequest, data: TenantIn, tenants: Tenants) -> 
 
 
 @patch("/{tenant_id:str}", responses=problems(400, 401, 403, 404, 413, 422), summary="Rename a tenant")
-async def patch_tenant(request: AnyRequest, tenant_id: TenantId, data: TenantChange, tenants: Tenants) -> TenantOut:
+async def patch_tenant(
+    request: AnyRequest, tenant_id: TenantId, data: TenantChange, tenants: NamedDependency[Tenants]
+) -> TenantOut:
     """The tenant as it is afterwards. Flags are changed by the rollout's own routes."""
     owner: AdminIdentity = request.user
     id_ = path_uuid(tenant_id, missing=TenantNotFound())

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, get, post
+from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, QueryParameter
 from uuid_utils.compat import uuid7
 
@@ -72,7 +73,7 @@ class WithdrawIn(msgspec.Struct, kw_only=True):
     responses=problems(401),
     summary="The wallet as the arbiter sees it",
 )
-async def get_balance(request: AnyRequest, wallets: Wallets) -> BalanceOut:
+async def get_balance(request: AnyRequest, wallets: NamedDependency[Wallets]) -> BalanceOut:
     """The player's balance."""
     player: PlayerIdentity = request.user
     return balance_out(await wallets.balance(player.tenant_id, player_id=player.player_id))
@@ -88,9 +89,9 @@ async def post_deposit(
     request: AnyRequest,
     data: DepositIn,
     idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
-    deposits: Deposits,
-    wallets: Wallets,
-    unverified_daily_cap: Decimal,
+    deposits: NamedDependency[Deposits],
+    wallets: NamedDependency[Wallets],
+    unverified_daily_cap: NamedDependency[Decimal],
 ) -> Response[WalletAnswer]:
     """Take a deposit to the provider; 201 with its state, or 200 when the key was used for the same deposit before."""
     player: PlayerIdentity = request.user
@@ -120,8 +121,8 @@ async def post_withdraw(
     request: AnyRequest,
     data: WithdrawIn,
     idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
-    withdrawals: Withdrawals,
-    wallets: Wallets,
+    withdrawals: NamedDependency[Withdrawals],
+    wallets: NamedDependency[Wallets],
 ) -> Response[WalletAnswer]:
     """Place a hold on the amount; 201, or 200 when the key was used for the same request before."""
     player: PlayerIdentity = request.user
@@ -142,7 +143,7 @@ async def post_withdraw(
 
 @get("/transactions", responses=problems(401, 422), summary="Deposits and withdrawals, newest first")
 async def list_transactions(
-    request: AnyRequest, wallets: Wallets, limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
+    request: AnyRequest, wallets: NamedDependency[Wallets], limit: Limit = LIMIT_DEFAULT, offset: Offset = 0
 ) -> Page[TransactionOut]:
     """A page of the player's deposits and withdrawals."""
     player: PlayerIdentity = request.user
