@@ -1,0 +1,104 @@
+"""The command: choose drivers and how long each measures; prints tables and keeps RESULTS.md."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from bench import bounds, door, group_commit, history, http_withdraw, peers, pgbench, report
+from bench.context import TPCB_DATABASE, Context, Driver, Skipped
+from bench.report import Section
+from bench.server import BenchServer
+
+DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
+    "tpcb": ("pgbench", peers.measure_tpcb),
+    "pgledger": ("pgledger", peers.measure_pgledger),
+    "door": ("The one door, from SQL", door.measure),
+    "naive": ("The same schema without the door", bounds.measure_naive),
+    "ceiling": ("The writes without the decisions", bounds.measure_ceiling),
+    "writer": ("Group commit, in one process", group_commit.measure),
+    "http": ("HTTP withdraw, one service process", http_withdraw.measure),
+    "history": ("Cost of history", history.measure_history),
+    "storage": ("Storage", history.measure_storage),
+    "start": ("Start", history.measure_start),
+}
+REFERENCE_SECONDS: Final = 2.0
+HISTORY_ROWS_MAX: Final = 10_000_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen drivers; 0 when all ran or were skipped with a reason."""
+    options = _parse(arguments)
+    chosen = options.only or list(DRIVERS)
+    sections: list[Section] = []
+    with BenchServer() as server:
+        context = Context(
+            server=server,
+            seconds=options.seconds,
+            history_rows=options.history_rows,
+            peer_sql=options.peer_sql,
+        )
+        server.clone(TPCB_DATABASE, is_empty=True)
+        pgbench.initialise_tpcb(server.urls(TPCB_DATABASE).superuser)
+        facts = [*server.facts(), f"{options.seconds:g} s per line"]
+        print("\n".join(facts), end="\n\n", flush=True)
+        before = context.tpcb_per_second(seconds=REFERENCE_SECONDS)
+        for name in chosen:
+            title, driver = DRIVERS[name]
+            try:
+                lines = driver(context)
+            except Skipped as reason:
+                section = Section(title=title, tpcb_per_second=0.0, lines=(), skipped=str(reason))
+            else:
+                after = context.tpcb_per_second(seconds=REFERENCE_SECONDS)
+                section = Section(title=title, tpcb_per_second=(before + after) / 2, lines=lines)
+                before = after
+            sections.append(section)
+            print(report.table(section), flush=True)
+    print(report.ratios(sections))
+    if options.write:
+        report.write(sections, facts=facts, today=datetime.now(UTC).date())
+        print(f"wrote {report.RESULTS.name}")
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--only", type=_names, help=f"comma-separated, of: {', '.join(DRIVERS)}")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each line is measured (default: 5)")
+    parser.add_argument(
+        "--history-rows", type=_history_rows, default=1_000_000, help="length of the long ledger (default: 1000000)"
+    )
+    parser.add_argument(
+        "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
+    )
+    parser.add_argument(
+        "--write", action=argparse.BooleanOptionalAction, default=None, help="rewrite RESULTS.md (default: full runs)"
+    )
+    options = parser.parse_args(arguments)
+    if options.seconds < 1:
+        parser.error("--seconds: at least 1")
+    if options.write is None:
+        # A partial run must not wipe the lines that it did not take.
+        options.write = options.only is None
+    return options
+
+
+def _names(value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
+    if unknown := [name for name in names if name not in DRIVERS]:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}")
+    return names
+
+
+def _history_rows(value: str) -> int:
+    rows = int(value)
+    if not 10_000 <= rows <= HISTORY_ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"from 10000 to {HISTORY_ROWS_MAX}")
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())
