@@ -125,6 +125,7 @@ class BenchServer:
             f"PostgreSQL {version}, fsync {fsync}, synchronous_commit {synchronous_commit}; "
             f"Python {platform.python_version()}",
             f"{PLAYERS:,} wallets, every {EMPTY_EVERY}th empty",
+            f"load average of the machine when the run began: {os.getloadavg()[0]:.1f} (idle: 0)",
         ]
 
 
