@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import PathParameter
+from litestar.params import JSONBody, PathParameter
 
 from backend.app.api.auth import Email, NewPassword
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
@@ -67,7 +67,7 @@ async def list_admins(
 
 
 @post(responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Make an admin")
-async def post_admin(request: AnyRequest, data: AdminIn, admins: NamedDependency[Admins]) -> AdminOut:
+async def post_admin(request: AnyRequest, data: JSONBody[AdminIn], admins: NamedDependency[Admins]) -> AdminOut:
     """A new admin of one's tenant.
 
     An owner names the tenant by X-Tenant-ID or `tenant_id` (400 TENANT_REQUIRED), or makes another owner, who has none.
@@ -88,7 +88,7 @@ async def post_admin(request: AnyRequest, data: AdminIn, admins: NamedDependency
 
 @patch("/{admin_id:str}", responses=problems(400, 401, 403, 404, 409, 413, 422), summary="Change an admin")
 async def patch_admin(
-    request: AnyRequest, admin_id: AdminId, data: AdminChange, admins: NamedDependency[Admins]
+    request: AnyRequest, admin_id: AdminId, data: JSONBody[AdminChange], admins: NamedDependency[Admins]
 ) -> AdminOut:
     """Takes effect at the admin's next request. The last active owner cannot be deactivated (409 LAST_OWNER)."""
     by: AdminIdentity = request.user

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from backend.app.api.guards import TENANT_PARAMETERS, request_id_of, require_admin
 from backend.app.api.responses import problems
@@ -115,7 +116,7 @@ TOKEN_TYPE: Final = "bearer"
     summary="Sign in as an admin",
 )
 async def post_login(
-    request: AnyRequest, data: LoginIn, sign_in: NamedDependency[SignIn], admins: NamedDependency[Admins]
+    request: AnyRequest, data: JSONBody[LoginIn], sign_in: NamedDependency[SignIn], admins: NamedDependency[Admins]
 ) -> LoginOut:
     """A bearer token for an admin; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)
@@ -154,7 +155,9 @@ async def get_me(request: AnyRequest) -> MeOut:
     responses=problems(400, 409, 413, 422),
     summary="Register as a player",
 )
-async def post_register(request: AnyRequest, data: RegisterIn, players: NamedDependency[Players]) -> RegisterOut:
+async def post_register(
+    request: AnyRequest, data: JSONBody[RegisterIn], players: NamedDependency[Players]
+) -> RegisterOut:
     """A new player with a wallet opened at zero; 409 when the address is taken in the tenant."""
     email = parse_email(data.email)
     player = await players.register(
@@ -177,7 +180,10 @@ async def post_register(request: AnyRequest, data: RegisterIn, players: NamedDep
     summary="Sign in as a player",
 )
 async def post_player_login(
-    request: AnyRequest, data: PlayerLoginIn, sign_in: NamedDependency[SignIn], players: Players
+    request: AnyRequest,
+    data: JSONBody[PlayerLoginIn],
+    sign_in: NamedDependency[SignIn],
+    players: NamedDependency[Players],
 ) -> PlayerLoginOut:
     """A bearer token for a player; 429 after repeated failures, even with the right password."""
     now = datetime.now(UTC)

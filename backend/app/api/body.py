@@ -40,7 +40,7 @@ class JsonBody(AbstractDTO[Any]):
         backend_cls: type[DTOBackend] | None = None,  # noqa: ARG003 - the framework's signature, here and below
     ) -> None:
         """Called by the framework once for each handler that takes a body."""
-        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.raw)
+        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
 
     def decode_bytes(self, value: bytes) -> Any:
         """The struct in a body. Raises MalformedJson, or FieldError naming the field."""

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from backend.app.api.auth import Email, NewPassword, Username
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
@@ -144,7 +144,7 @@ async def list_players(
     responses=problems(400, 401, 403, 404, 409, 413, 422),
     summary="Make a player",
 )
-async def post_player(request: AnyRequest, data: PlayerIn, players: NamedDependency[Players]) -> PlayerOut:
+async def post_player(request: AnyRequest, data: JSONBody[PlayerIn], players: NamedDependency[Players]) -> PlayerOut:
     """A new player of one's tenant.
 
     An owner names the tenant by X-Tenant-ID or `tenant_id` (400 TENANT_REQUIRED). 409 when the address is taken there.
@@ -184,7 +184,7 @@ async def get_player(request: AnyRequest, player_id: PlayerId, players: NamedDep
     summary="Verify or reject a player's identity",
 )
 async def post_kyc(
-    request: AnyRequest, player_id: PlayerId, data: KycIn, players: NamedDependency[Players]
+    request: AnyRequest, player_id: PlayerId, data: JSONBody[KycIn], players: NamedDependency[Players]
 ) -> PlayerOut:
     """The player afterwards. For owners, tenant admins and finance; the audit keeps who, why, before and after."""
     admin: AdminIdentity = request.user
@@ -229,7 +229,7 @@ async def list_ledger(
     )
 
 
-def _legacy_balances(data: PlayerIn, *, currency: str) -> LegacyBalances | None:
+def _legacy_balances(data: JSONBody[PlayerIn], *, currency: str) -> LegacyBalances | None:
     available = _balance_minor(data.balance_real_available, currency=currency, field="balance_real_available")
     held = _balance_minor(data.balance_real_held, currency=currency, field="balance_real_held")
     if available is None and held is None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, get, patch, post
 from litestar.di import NamedDependency
-from litestar.params import PathParameter
+from litestar.params import JSONBody, PathParameter
 
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
 from backend.app.api.lists import Limit, Offset
@@ -84,7 +84,7 @@ async def list_tenants(
 
 
 @post(responses=problems(400, 401, 403, 409, 413, 422), summary="Make a tenant")
-async def post_tenant(request: AnyRequest, data: TenantIn, tenants: NamedDependency[Tenants]) -> TenantOut:
+async def post_tenant(request: AnyRequest, data: JSONBody[TenantIn], tenants: NamedDependency[Tenants]) -> TenantOut:
     """A new tenant, with an account of its own at MockPSP; 409 when the slug is taken."""
     tenant = await tenants.create(
         CreateTenant(
@@ -99,7 +99,7 @@ async def post_tenant(request: AnyRequest, data: TenantIn, tenants: NamedDepende
 
 @patch("/{tenant_id:str}", responses=problems(400, 401, 403, 404, 413, 422), summary="Rename a tenant")
 async def patch_tenant(
-    request: AnyRequest, tenant_id: TenantId, data: TenantChange, tenants: NamedDependency[Tenants]
+    request: AnyRequest, tenant_id: TenantId, data: JSONBody[TenantChange], tenants: NamedDependency[Tenants]
 ) -> TenantOut:
     """The tenant as it is afterwards. Flags are changed by the rollout's own routes."""
     owner: AdminIdentity = request.user

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from uuid_utils.compat import uuid7
 
 from backend.app.api.guards import require_idempotency_key, require_player
@@ -87,7 +87,7 @@ async def get_balance(request: AnyRequest, wallets: NamedDependency[Wallets]) ->
 )
 async def post_deposit(
     request: AnyRequest,
-    data: DepositIn,
+    data: JSONBody[DepositIn],
     idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
     deposits: NamedDependency[Deposits],
     wallets: NamedDependency[Wallets],
@@ -119,7 +119,7 @@ async def post_deposit(
 )
 async def post_withdraw(
     request: AnyRequest,
-    data: WithdrawIn,
+    data: JSONBody[WithdrawIn],
     idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
     withdrawals: NamedDependency[Withdrawals],
     wallets: NamedDependency[Wallets],
