@@ -111,9 +111,10 @@ async def test_lone_command_is_written_at_once_and_alone(owner: Owner, pools: Po
     gate.is_open.set()
     writer = Writer("test", pools, gate.write, lanes=1)
     player = await make_player(owner, tenant_id, available=100)
-    for _ in range(50):
-        # Each comes at the very moment the lane of the one before it closes.
-        assert codes(await submit_all(writer, [withdrawal(player, 1)])) == ["applied"]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        for _ in range(50):
+            # Each comes at the very moment the lane of the one before it closes.
+            assert (await writer.submit(withdrawal(player, 1))).code == PostCode.APPLIED
     assert [len(batch) for batch in gate.batches] == [1] * 50
     assert await sides(owner, player) == both(50, 50)
 

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -252,6 +252,7 @@ def test_any_history_is_what_the_model_predicts(new_database: Callable[..., Data
                     stateful_step_count=25,
                     deadline=None,
                     database=None,
+                    phases=(Phase.generate, Phase.shrink),
                     suppress_health_check=list(HealthCheck),
                 ),
             )
