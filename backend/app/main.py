@@ -81,7 +81,14 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
     wallets = Wallets(database)
     withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
-    deposits = Deposits(database, MockPsp(database), wallets, mismatches, is_dev=is_dev)
+    deposits = Deposits(
+        database,
+        MockPsp(database),
+        wallets,
+        mismatches,
+        is_dev=is_dev,
+        unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
+    )
     passwords = Passwords()
     admins = Admins(database, passwords)
     readiness = Readiness(database, expected_revision=engine.status().head)
@@ -114,7 +121,6 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         "withdrawals": withdrawals,
         "deposits": deposits,
         "readiness": readiness,
-        "unverified_daily_cap": settings.kyc_unverified_daily_deposit_cap,
     }
     app = Litestar(
         route_handlers=[

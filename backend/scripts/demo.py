@@ -38,7 +38,14 @@ async def seed(engine: Engine, settings: Settings) -> DemoTenant:
     async with open_pools(engine, settings) as database:
         passwords = Passwords()
         mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
-        deposits = Deposits(database, MockPsp(database), Wallets(database), mismatches, is_dev=settings.env == "dev")
+        deposits = Deposits(
+            database,
+            MockPsp(database),
+            Wallets(database),
+            mismatches,
+            is_dev=settings.env == "dev",
+            unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
+        )
         demo = Demo(
             sign_in=SignIn(database, passwords),
             tenants=Tenants(database),

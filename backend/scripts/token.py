@@ -39,10 +39,13 @@ async def _issue(settings: Settings, *, email: str, tenant_id: UUID | None) -> s
     now = datetime.now(UTC)
     async with open_database(settings) as database:
         if tenant_id is not None:
-            player_id = await Players(database, Passwords()).find_active_id(tenant_id, email=email)
+            players = Players(database, Passwords())
+            player_id = await players.find_active_id(tenant_id, email=email)
             if player_id is None:
                 raise PlayerNotFound(f"no active player of tenant {tenant_id} has the address {email}")
-            return tokens.issue_player(PlayerIdentity(tenant_id=tenant_id, player_id=player_id), now=now)
+            player = await players.get(tenant_id, player_id=player_id)
+            identity = PlayerIdentity(tenant_id=tenant_id, player_id=player_id, currency=player.currency)
+            return tokens.issue_player(identity, now=now)
         admin_id = await Admins(database, Passwords()).find_active_id(email=email)
         if admin_id is None:
             raise AdminNotFound(f"no active admin has the address {email}")

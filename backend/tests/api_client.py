@@ -53,7 +53,9 @@ class WalletClient:
         return await self.http.post(f"{WALLET}/{what}", json=body, headers=headers)
 
     def _headers(self) -> dict[str, str]:
-        identity = PlayerIdentity(tenant_id=self.player.tenant_id, player_id=self.player.id)
+        identity = PlayerIdentity(
+            tenant_id=self.player.tenant_id, player_id=self.player.id, currency=self.player.currency
+        )
         return {"Authorization": f"Bearer {Tokens(self.secret).issue_player(identity, now=datetime.now(UTC))}"}
 
 

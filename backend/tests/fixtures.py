@@ -93,7 +93,7 @@ class People:
 
     def player(self, player: Player) -> Caller:
         """A player with a token."""
-        identity = PlayerIdentity(tenant_id=player.tenant_id, player_id=player.id)
+        identity = PlayerIdentity(tenant_id=player.tenant_id, player_id=player.id, currency=player.currency)
         return self.bearer(Tokens(JWT_SECRET).issue_player(identity, now=datetime.now(UTC)))
 
 

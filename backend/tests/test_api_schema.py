@@ -58,11 +58,15 @@ def tokens_of_the_demo(service: ServeProcess) -> dict[str, str]:
     """Tokens of the demo's owner and of its verified player."""
     with psycopg.connect(service.owner_url) as conn:
         owner = conn.execute("SELECT id FROM admins WHERE role = 'owner' LIMIT 1").fetchone()
-        player = conn.execute("SELECT tenant_id, id FROM players WHERE kyc_status = 'verified' LIMIT 1").fetchone()
+        player = conn.execute(
+            "SELECT tenant_id, id, currency FROM players WHERE kyc_status = 'verified' LIMIT 1"
+        ).fetchone()
     assert owner is not None
     assert player is not None
     tokens, now = Tokens(ServeProcess.JWT_SECRET), datetime.now(UTC)
     return {
         "owner": tokens.issue_admin(owner[0], now=now),
-        "player": tokens.issue_player(PlayerIdentity(tenant_id=player[0], player_id=player[1]), now=now),
+        "player": tokens.issue_player(
+            PlayerIdentity(tenant_id=player[0], player_id=player[1], currency=player[2]), now=now
+        ),
     }

@@ -364,7 +364,7 @@ async def test_only_a_good_token_of_an_admin_passes(people: People, owner: Owner
         "no uuid": jwt.encode(claims_of(admin.id, sub="1"), JWT_SECRET, "HS256"),
         "nobody": jwt.encode(claims_of(uuid4()), JWT_SECRET, "HS256"),
         "a player's": Tokens(JWT_SECRET).issue_player(
-            PlayerIdentity(tenant_id=tenant_id, player_id=player.id), now=datetime.now(UTC)
+            PlayerIdentity(tenant_id=tenant_id, player_id=player.id, currency="USD"), now=datetime.now(UTC)
         ),
         "garbage": "garbage",
         "too long": "x" * 5000,

@@ -166,7 +166,9 @@ def seed_players(owner_url: str) -> dict[UUID, str]:
         ]
     tokens = Tokens(ServeProcess.JWT_SECRET)
     return {
-        player_id: tokens.issue_player(PlayerIdentity(tenant_id=tenant_id, player_id=player_id), now=datetime.now(UTC))
+        player_id: tokens.issue_player(
+            PlayerIdentity(tenant_id=tenant_id, player_id=player_id, currency="USD"), now=datetime.now(UTC)
+        )
         for player_id in player_ids
     }
 

@@ -196,7 +196,14 @@ class DyingPsp(MockPsp):
 
 @asynccontextmanager
 async def deposits_with(pools: Pools, psp: MockPsp) -> AsyncIterator[Deposits]:
-    deposits = Deposits(pools, psp, Wallets(pools), MismatchRecorder(pools, is_enabled=True), is_dev=True)
+    deposits = Deposits(
+        pools,
+        psp,
+        Wallets(pools),
+        MismatchRecorder(pools, is_enabled=True),
+        is_dev=True,
+        unverified_daily_cap=Decimal(100),
+    )
     yield deposits
     await deposits.drain(deadline_seconds=5)
 

@@ -201,7 +201,7 @@ async def post_player_login(
     tokens: Tokens = request.app.state.tokens
     return PlayerLoginOut(
         access_token=tokens.issue_player(
-            PlayerIdentity(tenant_id=player.tenant_id, player_id=player.id),
+            PlayerIdentity(tenant_id=player.tenant_id, player_id=player.id, currency=player.currency),
             now=now,
         ),
         token_type=TOKEN_TYPE,

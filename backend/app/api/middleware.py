@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import cache
 from typing import Final, cast
 
 import structlog
@@ -9,6 +10,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, LifeSpanScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 from uuid_utils.compat import uuid7
+
+from backend.app.services import logs
 
 log = structlog.get_logger()
 
@@ -38,7 +41,7 @@ def observe_requests(app: ASGIApp) -> ASGIApp:
         scope = cast("HTTPScope", scope)
         request_id = _request_id(scope)
         scope["request_id"] = request_id  # type: ignore[typeddict-unknown-key]  # ours, read by api/problems.py
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        logs.request_id.set(request_id)
         started = time.perf_counter()
         status = 500
 
@@ -53,7 +56,6 @@ def observe_requests(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, send_with_id)
         finally:
             _record(scope, status=status, seconds=time.perf_counter() - started)
-            structlog.contextvars.clear_contextvars()
 
     return middleware
 
@@ -61,8 +63,8 @@ def observe_requests(app: ASGIApp) -> ASGIApp:
 def _record(scope: HTTPScope, *, status: int, seconds: float) -> None:
     # The route's template, never the path: ids in labels would never stop growing.
     route = scope.get("path_template") or "unmatched"
-    requests_total.labels(scope["method"], route, str(status)).inc()
-    request_seconds.labels(route).observe(seconds)
+    _request_counter(scope["method"], route, status).inc()
+    _request_timer(route).observe(seconds)
     if scope["path"] not in QUIET_PATHS:
         log.info(
             "http.answered",
@@ -71,6 +73,16 @@ def _record(scope: HTTPScope, *, status: int, seconds: float) -> None:
             status=status,
             milliseconds=round(seconds * 1000, 2),
         )
+
+
+@cache
+def _request_counter(method: str, route: str, status: int) -> Counter:
+    return requests_total.labels(method, route, str(status))
+
+
+@cache
+def _request_timer(route: str) -> Histogram:
+    return request_seconds.labels(route)
 
 
 def _request_id(scope: HTTPScope) -> str:

@@ -1,5 +1,6 @@
 """Bearer tokens: signed, short-lived statements of who somebody is. HS256 only; the kind is part of the claim."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -34,6 +35,7 @@ class Claims:
     kind: TokenKind
     subject: UUID
     tenant_id: UUID | None
+    currency: str | None
     expires_at: datetime
 
 
@@ -46,11 +48,12 @@ class Tokens:
 
     def issue_player(self, identity: PlayerIdentity, *, now: datetime) -> str:
         """A token for a player."""
-        return self._issue(TokenKind.PLAYER, identity.player_id, identity.tenant_id, now=now, lifetime=PLAYER_LIFETIME)
+        facts = {"tenant_id": str(identity.tenant_id), "currency": identity.currency}
+        return self._issue(TokenKind.PLAYER, identity.player_id, facts, now=now, lifetime=PLAYER_LIFETIME)
 
     def issue_admin(self, admin_id: UUID, *, now: datetime) -> str:
         """A token for an admin. Role and tenant are looked up at each use, so a demotion takes effect at once."""
-        return self._issue(TokenKind.ADMIN, admin_id, None, now=now, lifetime=ADMIN_LIFETIME)
+        return self._issue(TokenKind.ADMIN, admin_id, {}, now=now, lifetime=ADMIN_LIFETIME)
 
     def read(self, token: str, *, kind: TokenKind, now: datetime) -> Claims:
         """What the token says. Raises Unauthorized unless it is ours, of this kind and still good."""
@@ -65,7 +68,7 @@ class Tokens:
         return claims
 
     def _issue(
-        self, kind: TokenKind, subject: UUID, tenant_id: UUID | None, *, now: datetime, lifetime: timedelta
+        self, kind: TokenKind, subject: UUID, facts: Mapping[str, str], *, now: datetime, lifetime: timedelta
     ) -> str:
         claims = {
             "iss": ISSUER,
@@ -74,9 +77,7 @@ class Tokens:
             "iat": int(now.timestamp()),
             "exp": int((now + lifetime).timestamp()),
         }
-        if tenant_id is not None:
-            claims["tenant_id"] = str(tenant_id)
-        return jwt.encode(claims, self._secret, algorithm=ALGORITHM)
+        return jwt.encode({**claims, **facts}, self._secret, algorithm=ALGORITHM)
 
     def _verify(self, token: str) -> Claims:
         try:
@@ -92,6 +93,7 @@ class Tokens:
                 kind=TokenKind(payload["kind"]),
                 subject=UUID(payload["sub"]),
                 tenant_id=UUID(payload["tenant_id"]) if "tenant_id" in payload else None,
+                currency=payload.get("currency"),
                 expires_at=datetime.fromtimestamp(payload["exp"], tz=UTC),
             )
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -36,10 +36,11 @@ class Forbidden(AppError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlayerIdentity:
-    """The player a token stands for."""
+    """The player a token stands for. A player's currency never changes, so the token carries it."""
 
     tenant_id: UUID
     player_id: UUID
+    currency: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ A request that died half-way is taken up where it stopped when its key is repeat
 """
 
 from dataclasses import replace
+from decimal import Decimal
 
 from backend.app.domain import payment_method
 from backend.app.domain.deposit import (
@@ -23,6 +24,7 @@ from backend.app.domain.deposit import (
     ensure_opened,
 )
 from backend.app.domain.ledger import PostResult, balance_after, ensure_posted
+from backend.app.domain.money import minor_from_major
 from backend.app.domain.tenant import account_id_of
 from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused
 from backend.app.repositories import deposit_repo
@@ -44,18 +46,24 @@ class Deposits:
         mismatches: MismatchRecorder,
         *,
         is_dev: bool,
+        unverified_daily_cap: Decimal,
     ) -> None:
         self._database = database
         self._psp = psp
         self._wallets = wallets
         self._mismatches = mismatches
         self._is_dev = is_dev
+        self._unverified_daily_cap = unverified_daily_cap
         self._opener: GroupCommit[OpenDeposit, OpenedDeposit] = GroupCommit(
             "deposit_open", database, deposit_repo.open_many
         )
         self._capturer: GroupCommit[CaptureDeposit, PostResult] = GroupCommit(
             "deposit_capture", database, deposit_repo.capture_many
         )
+
+    def unverified_cap_minor(self, currency: str) -> int:
+        """The most an unverified player may deposit in a UTC day, in minor units of the currency."""
+        return minor_from_major(self._unverified_daily_cap, currency=currency)
 
     async def deposit(self, command: OpenDeposit) -> DepositAnswer:
         """Take the deposit as far as the provider lets it go now. Raises the refusal of a rule."""

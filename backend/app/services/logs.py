@@ -2,18 +2,22 @@
 
 import logging
 import sys
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, Final
 
 import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+# The request being answered, in every line it causes. Each request is a task of its own, so it needs no clearing.
+request_id: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 
 
 def configure(*, level: int = logging.INFO) -> None:
     """Set up structlog and the standard library's loggers for this process."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _add_request_id,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -24,6 +28,12 @@ def configure(*, level: int = logging.INFO) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+
+
+def _add_request_id(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    if (current := request_id.get()) is not None:
+        event["request_id"] = current
+    return event
 
 
 def _render(_logger: WrappedLogger, _name: str, event: EventDict) -> bytes:

@@ -1,15 +1,12 @@
 """Reading a player's wallet, as the arbiter sees it."""
 
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from backend.app.domain.ledger import Arbiter, Balance, PlayerUnauthorized
-from backend.app.domain.money import parse_currency
 from backend.app.repositories import wallet_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.wallet_repo import BothBalances
-
-REMEMBERED_CURRENCIES_MAX: Final = 100_000
 
 
 class Wallets:
@@ -17,21 +14,6 @@ class Wallets:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # A player's currency never changes, so it may be remembered; everything that decides is asked anew each time.
-        self._currencies: dict[tuple[UUID, UUID], str] = {}
-
-    async def currency(self, tenant_id: UUID, *, player_id: UUID, asked: str | None) -> str:
-        """The currency a request is in: the one it names, else the player's own. Raises PlayerUnauthorized."""
-        if asked is not None:
-            return parse_currency(asked)
-        remembered = self._currencies.get((tenant_id, player_id))
-        if remembered is not None:
-            return remembered
-        currency = (await self.balance(tenant_id, player_id=player_id)).currency
-        if len(self._currencies) >= REMEMBERED_CURRENCIES_MAX:
-            self._currencies.clear()
-        self._currencies[(tenant_id, player_id)] = currency
-        return currency
 
     async def balance(self, tenant_id: UUID, *, player_id: UUID) -> Balance:
         """What the arbiter says the player has. Raises PlayerUnauthorized for a disabled or unknown player.
