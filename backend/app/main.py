@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -52,6 +53,8 @@ VERSION: Final = importlib.metadata.version("hakem")
 BODY_BYTES_MAX: Final = 64 * 1024
 DRAIN_SECONDS: Final = 10.0
 EMBEDDED_WATCH_SECONDS: Final = 1.0
+# A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch.
+GC_THRESHOLD: Final = 50_000
 FLAGS: Final = (
     "ledger_shadow_write",
     "ledger_enforce_balance",
@@ -99,6 +102,10 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         await presence.start()
         await _ensure_bootstrap_owner(admins, settings)
         watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
+        # What start-up made lives as long as the process: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
         try:
             yield
         finally:
