@@ -81,7 +81,8 @@ class LedgerEvent:
 class PostResult(NamedTuple):
     """What the door did with one event, in the order of ledger_post_v1's columns. Amounts are minor units.
 
-    Before-balances are None on a replay. ledger_* are None where shadow writing is off.
+    Before-balances are None on a replay. Where shadow writing is off, ledger_ok is None and the ledger's balances are
+    the snapshot as it was left (zero without one).
     """
 
     event_no: int

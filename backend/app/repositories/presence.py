@@ -21,7 +21,7 @@ SQL = sql.load("instance")
 log = structlog.get_logger()
 
 LOCK_NAMESPACE: Final = 4711003
-WATCH_SECONDS: Final = 5.0
+WATCH_SECONDS: Final = 1.0
 
 
 async def find_revision(conn: Connection) -> str | None:
@@ -94,16 +94,19 @@ class Presence:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            try:
-                if self._conn is None or self._conn.closed:
-                    await self._register()
-                else:
+            if self._conn is not None:
+                try:
                     await self._conn.execute("SELECT 1")
-            except (psycopg.OperationalError, EnvironmentFault) as error:
-                log.warning("presence.lost", error=type(error).__name__)
-                if self._conn is not None:
+                    continue
+                except psycopg.OperationalError as error:
+                    log.warning("presence.lost", error=type(error).__name__)
                     await self._conn.close()
                     self._conn = None
+            # At once, not a tick later: until it is back, a process that starts would sweep what this one states.
+            try:
+                await self._register()
+            except (psycopg.OperationalError, EnvironmentFault) as error:
+                log.warning("presence.not_registered", error=type(error).__name__)
 
 
 async def ensure_flags_agree(engine: Engine, *, environment_flags: Mapping[str, bool]) -> None:
