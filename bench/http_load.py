@@ -151,7 +151,7 @@ class Load:
     def _head(self, player_number: int) -> bytes:
         head = self._heads.get(player_number)
         if head is None:
-            identity = PlayerIdentity(tenant_id=TENANT, player_id=player_id(player_number), currency="USD")
+            identity = PlayerIdentity(tenant_id=TENANT, player_id=player_id(player_number), currency=CURRENCY)
             token = self._tokens.issue_player(identity, now=datetime.now(UTC))
             head = self._heads[player_number] = (
                 f"POST {PATH} HTTP/1.1\r\nHost: bench.invalid\r\nContent-Type: application/json\r\n"

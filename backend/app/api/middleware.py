@@ -5,15 +5,12 @@ import time
 from functools import cache
 from typing import Final, cast
 
-import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, LifeSpanScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 from uuid_utils.compat import uuid7
 
 from backend.app.services import logs
-
-log = structlog.get_logger()
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 # Requests for these say nothing that their metrics do not; they would drown the rest.
@@ -66,7 +63,7 @@ def _record(scope: HTTPScope, *, status: int, seconds: float) -> None:
     _request_counter(scope["method"], route, status).inc()
     _request_timer(route).observe(seconds)
     if scope["path"] not in QUIET_PATHS:
-        log.info(
+        logs.write_line(
             "http.answered",
             method=scope["method"],
             path=scope["path"],

@@ -46,6 +46,8 @@ class Database:
             "lock_timeout": lock_timeout_ms,
             "idle_in_transaction_session_timeout": 15_000,
             "timezone": "UTC",
+            # The queries are short: compiling one costs more than running it.
+            "jit": "off",
         }
         return AsyncConnectionPool(
             self._engine.service_url,

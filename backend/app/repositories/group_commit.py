@@ -31,6 +31,8 @@ ROLLED_BACK: Final = (
     psycopg.errors.QueryCanceled,
 )
 ALONE_AT_ONCE_MAX: Final = 8
+# Twice what a full batch takes on a busy small machine.
+STALLED_SECONDS: Final = 0.05
 RETRIES_MAX: Final = 100
 
 batch_size = Histogram(
@@ -62,7 +64,7 @@ class GroupCommit(Generic[Command, Result]):
     Idempotency is what makes every retry here safe, a lost connection included: if the first try was committed before
     its answer got lost, the second one replays it.
 
-    `lanes` batches may be under way at once: while one waits for the disk, Python prepares the next.
+    At most `lanes` batches are under way at once; usually one, see `_needs_a_lane`.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class GroupCommit(Generic[Command, Result]):
         # Counted here and not by the tasks: a task is still listed for a moment after its lane has seen an empty line,
         # and a command that arrives in that moment would wait for a lane that never looks again.
         self._lanes_open = 0
+        self._batch_began_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
         self._alone = asyncio.Semaphore(ALONE_AT_ONCE_MAX)
         self._batch_size = batch_size.labels(name)
@@ -102,7 +105,7 @@ class GroupCommit(Generic[Command, Result]):
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((command, outcome))
-        if self._lanes_open < self._lanes:
+        if self._needs_a_lane(loop.time()):
             self._lanes_open += 1
             self._start(self._run_lane())
         # A timer of the loop, not asyncio.timeout(): it costs a third, and this is the hottest line of the service.
@@ -111,6 +114,13 @@ class GroupCommit(Generic[Command, Result]):
             return await outcome
         finally:
             timer.cancel()
+
+    def _needs_a_lane(self, now: float) -> bool:
+        # One lane makes the largest batches, and two would take turns at the same processor. A second is for the batch
+        # that waits for somebody's lock: it must not make strangers wait as well.
+        if self._lanes_open == 0:
+            return True
+        return self._lanes_open < self._lanes and now - self._batch_began_at > STALLED_SECONDS
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait until nothing is under way, at most so long. For an orderly stop, after the last submit."""
@@ -138,6 +148,7 @@ class GroupCommit(Generic[Command, Result]):
             if not batch:
                 continue
             self._batch_size.observe(len(batch))
+            self._batch_began_at = asyncio.get_running_loop().time()
             try:
                 await self._write_batch(batch)
             except Exception as error:

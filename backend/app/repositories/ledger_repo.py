@@ -27,7 +27,6 @@ async def post(conn: Connection, events: Sequence[LedgerEvent]) -> list[PostResu
 
     A refusal is a result, not an exception: on a connection in autocommit it is committed when this returns.
     """
-    assert len(events) <= EVENTS_MAX, f"{len(events)} events in one call; the door takes {EVENTS_MAX}"
     if not events:
         return []
     cursor = await conn.execute(

@@ -616,6 +616,7 @@ CREATE FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], 
     SET enable_seqscan TO 'off'
     SET enable_hashjoin TO 'off'
     SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
     AS $$
 #variable_conflict use_column
 DECLARE

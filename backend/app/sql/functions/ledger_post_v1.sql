@@ -51,6 +51,8 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
+-- Before PostgreSQL 18 a plan that cannot avoid what is switched off has an enormous cost and would be compiled each time.
+SET jit = off
 AS $$
 #variable_conflict use_column
 DECLARE
