@@ -49,7 +49,6 @@ async def test_every_answered_request_is_there_exactly_once_after_kill_9(home: P
                 # The service starts its PostgreSQL again and goes on answering.
                 before = len(storm.answered)
                 await until(lambda: len(storm.answered) >= before + ANSWERS_BEFORE_THE_KILL)
-        assert len(storm.asked) > len(storm.answered) or victim == "postgres"
         if victim == "postgres":
             await assert_exact(service, players, storm)
             return

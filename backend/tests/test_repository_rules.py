@@ -121,7 +121,7 @@ def queries() -> Iterator[tuple[str, str, str]]:
             yield noun, name, getattr(loaded, name).decode()
 
 
-@pytest.mark.parametrize(("noun", "name", "text"), queries())
+@pytest.mark.parametrize(("noun", "name", "text"), list(queries()))
 def test_query_says_what_it_answers(noun: str, name: str, text: str) -> None:
     assert re.match(r"-- [A-Z]", text), f"{noun}.{name}"
     assert "SELECT *" not in text
