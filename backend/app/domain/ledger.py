@@ -36,7 +36,7 @@ class Arbiter(StrEnum):
 
 
 class PostCode(StrEnum):
-    """The door's answer to one event; see functions/ledger_post_v1.sql."""
+    """The door's answer to one event; see functions/ledger_types_v1.sql."""
 
     APPLIED = "applied"
     EXISTS = "exists"

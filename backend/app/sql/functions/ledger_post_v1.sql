@@ -1,29 +1,18 @@
 -- The one door: all money moves through here. Takes parallel arrays, one element per event, and returns one row per
 -- event, in order. Locks are held for this call only. READ COMMITTED is required: each statement below must see what
 -- committed while the previous one waited for its locks.
---
 -- Why no money can be lost or spent twice (the order is the argument):
 --   1. FENCE. Every caller holds the tenant's advisory lock in shared form; a flip of the arbiter takes it exclusively.
 --      So a flip waits for calls in flight, and a call that starts after the flip waits for it to commit.
 --   2. ARBITER. Read in a statement of its own after the fence, hence never older than the last flip.
---   3. LOCKS, in one global order: provider events, then players, then wallets, each sorted by key. All writers of a
---      wallet hold its player's row lock, so what is read from here on does not change until commit, and no cycle of
---      waits can form.
+--   3. LOCKS, in one global order: provider events, then players, each sorted by key. All writers of a wallet hold its
+--      player's row lock: what is read from here on does not change until commit, and no cycle of waits can form.
 --   4. OPENING under the player's lock, by the same function that registration and the backfill use.
 --   5. REPLAYS are looked up after the locks: an earlier call with the same key has committed or does not exist.
 --   6. Decisions are made in memory on the locked balances, journal by journal; then all rows, snapshots and legacy
 --      columns are written in bulk by this one transaction.
---
--- What it costs: in a lone call every expression and statement below is set up anew, so few and large ones are fast; in a
--- batch it is the index probes and row versions that count (docs/decisions/0006).
---
--- Consecutive events with the same journal_id (and wallet) are one journal: all its lines or none.
---
--- Codes: applied · exists (same key, same request: the stored result) · exists_different (same key, another request) ·
--- insufficient_funds · insufficient_held (the arbiter's side would go below zero; stored, and replayed as such) ·
--- player_disabled · kyc_required (only where by_player: the player asks, and money leaves) · unknown_player ·
--- currency_mismatch · invalid_event · balance_out_of_range · mode_refused (these are not stored: the same key may succeed
--- later) · journal_refused (another line of the journal was refused).
+-- Consecutive events with the same journal_id (and wallet) are one journal: all its lines or none. What the codes mean:
+-- ledger_types_v1.sql. Why a lone call is written as few large statements: docs/decisions/0006.
 CREATE FUNCTION ledger_post_v1(
     p_tenant_ids UUID[],
     p_player_ids UUID[],

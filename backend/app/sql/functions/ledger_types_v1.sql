@@ -1,6 +1,11 @@
 -- What the door knows, decides on and answers: rows without a table.
 
 -- One row of the door's answer.
+-- Codes: applied · exists (same key, same request: the stored result) · exists_different (same key, another request) ·
+-- insufficient_funds · insufficient_held (the arbiter's side would go below zero; stored, and replayed as such) ·
+-- player_disabled · kyc_required (only where by_player: the player asks, and money leaves) · unknown_player ·
+-- currency_mismatch · invalid_event · balance_out_of_range · mode_refused (these are not stored: the same key may succeed
+-- later) · journal_refused (another line of the journal was refused).
 CREATE TYPE ledger_result_v1 AS (
     event_no INTEGER,
     code TEXT,
