@@ -16,6 +16,7 @@ from litestar.exceptions import (
     ValidationException,
 )
 
+from backend.app.api.body import MalformedJson
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.domain.identity import Unauthorized
 from backend.app.domain.sign_in import RateLimited
@@ -109,7 +110,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
     elif isinstance(error, MethodNotAllowedException):
         detail = f"{request.method} is not supported here"
     elif isinstance(error.__cause__, SerializationException) or "deseriali" in error.detail.lower():
-        return _malformed_json(request)
+        return handle_app_error(request, MalformedJson())
     else:
         detail = error.detail
     return problem(
@@ -124,7 +125,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 def handle_unreadable_body(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
     """A body that cannot be decoded: not JSON, not UTF-8, nested beyond all reason."""
-    return _malformed_json(request)
+    return handle_app_error(request, MalformedJson())
 
 
 def handle_database_error(request: Request[Any, Any, Any], error: psycopg.OperationalError) -> Response[bytes]:
@@ -166,16 +167,6 @@ def _validation_problem(request: Request[Any, Any, Any], error: ValidationExcept
         title="The request is not valid",
         detail="; ".join(f"{each['field']}: {each['message']}" for each in errors)[:500],
         extras={"errors": errors},
-    )
-
-
-def _malformed_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return problem(
-        request,
-        status=400,
-        error_code="MALFORMED_JSON",
-        title="The body is not valid JSON",
-        detail="send one JSON object in UTF-8",
     )
 
 

@@ -23,16 +23,22 @@ class PaymentMethodNotAllowed(AppError):
     title = "The payment method is not allowed"
 
 
+def find_scenario(method: str) -> str | None:
+    """The scenario that a method names, whether it exists or not; None for a method that names none."""
+    return method.removeprefix(SCENARIO_PREFIX) if method.startswith(SCENARIO_PREFIX) else None
+
+
 def is_allowed(method: str, *, is_dev: bool) -> bool:
     """Whether a player may use the method: test methods in dev only, scenarios only by a name that exists."""
-    is_scenario = method.startswith(SCENARIO_PREFIX)
-    if is_scenario or method in TEST_METHODS:
-        return is_dev and (not is_scenario or method.removeprefix(SCENARIO_PREFIX) in SCENARIOS)
-    return True
+    scenario = find_scenario(method)
+    if scenario is not None:
+        return is_dev and scenario in SCENARIOS
+    return is_dev or method not in TEST_METHODS
 
 
 def reason_against(method: str) -> str:
     """One sentence on why the method is not allowed."""
-    if method.startswith(SCENARIO_PREFIX) and method.removeprefix(SCENARIO_PREFIX) not in SCENARIOS:
+    scenario = find_scenario(method)
+    if scenario is not None and scenario not in SCENARIOS:
         return f"no scenario of this name; there are: {', '.join(sorted(SCENARIOS))}"
     return "test methods are not available in this environment"

@@ -11,12 +11,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from backend.app import sql
+from backend.app.domain.payment_method import find_scenario
+from backend.app.psp import mockpsp_events
 from backend.app.psp.adapter import CaptureRequest, Done, Outcome, Pending, PspKeyConflict, Refused
 
-PROVIDER: Final = "mockpsp"
-SCENARIO_PREFIX: Final = "mock:"
+PROVIDER: Final = mockpsp_events.PROVIDER
 # What a scenario does to a capture; those that shape webhooks and payouts capture plainly.
-_STATUS_BY_SCENARIO: Final = {"decline": "declined", "pending": "pending"}
+_STATUS_BY_SCENARIO: Final[dict[str | None, str]] = {"decline": "declined", "pending": "pending"}
 
 SQL = sql.load("mockpsp")
 
@@ -39,7 +40,6 @@ class MockPsp:
 
     async def capture_deposit(self, request: CaptureRequest) -> Outcome:
         """Capture at once, decline (`mock:decline`) or leave pending (`mock:pending`). Raises PspKeyConflict."""
-        scenario = request.method.removeprefix(SCENARIO_PREFIX) if request.method.startswith(SCENARIO_PREFIX) else ""
         async with self._books.connection() as conn:
             cursor = await conn.execute(
                 SQL.capture_payment,
@@ -51,7 +51,7 @@ class MockPsp:
                     "reference": str(request.reference),
                     "amount": request.money.amount_minor,
                     "currency": request.money.currency,
-                    "status": _STATUS_BY_SCENARIO.get(scenario, "captured"),
+                    "status": _STATUS_BY_SCENARIO.get(find_scenario(request.method), "captured"),
                 },
             )
             row = await cursor.fetchone()
