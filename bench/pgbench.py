@@ -10,9 +10,9 @@ from typing import Final
 
 from psycopg.conninfo import conninfo_to_dict
 
-from backend.app.repositories import embedded_account
+from backend.app.repositories.embedded import account
 
-PROGRAM: Final = embedded_account.binaries() / "pgbench"
+PROGRAM: Final = account.binaries() / "pgbench"
 SCRIPTS: Final = Path(__file__).parent / "scripts"
 TPCB_SCALE: Final = 20
 _VARIABLES: Final = {

@@ -14,9 +14,10 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from backend.app.repositories import embedded_postgres, schema
-from backend.app.repositories.embedded_cluster import SUPERUSER
-from backend.app.repositories.embedded_postgres import DATABASE, OWNER_ROLE, SERVICE_ROLE
+from backend.app.repositories import schema
+from backend.app.repositories.embedded import postgres as embedded_postgres
+from backend.app.repositories.embedded.cluster import SUPERUSER
+from backend.app.repositories.embedded.postgres import DATABASE, OWNER_ROLE, SERVICE_ROLE
 from backend.app.repositories.engine import Engine
 from bench.workload import CURRENCY, EMPTY_EVERY, PLAYERS, TENANT
 

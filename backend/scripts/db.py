@@ -2,7 +2,7 @@
 
 import typer
 
-from backend.app.repositories import embedded_postgres
+from backend.app.repositories.embedded import postgres as embedded_postgres
 from backend.app.repositories.engine import resolve
 from backend.config import Settings
 

@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 from backend.app import sql
-from backend.app.repositories import embedded_postgres, schema
+from backend.app.repositories import schema
+from backend.app.repositories.embedded import postgres as embedded_postgres
 from backend.app.repositories.schema_dump import dump_schema
 
 SCHEMA_FILE = Path(sql.__file__).parent / "schema.sql"

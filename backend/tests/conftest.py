@@ -19,10 +19,11 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from backend.app.repositories import embedded_postgres, schema
+from backend.app.repositories import schema
 from backend.app.repositories.database import Database as Pools
-from backend.app.repositories.embedded_cluster import SUPERUSER
-from backend.app.repositories.embedded_postgres import OWNER_ROLE, SERVICE_ROLE, EmbeddedPostgres
+from backend.app.repositories.embedded import postgres as embedded_postgres
+from backend.app.repositories.embedded.cluster import SUPERUSER
+from backend.app.repositories.embedded.postgres import OWNER_ROLE, SERVICE_ROLE, EmbeddedPostgres
 from backend.app.repositories.faults import EmbeddedPostgresError
 from backend.tests import api_client, factories
 from backend.tests.factories import Owner

@@ -25,7 +25,7 @@ from backend.app.domain.money import Money
 from backend.app.domain.withdrawal import RequestWithdrawal
 from backend.app.repositories import ledger_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.repositories.embedded_postgres import SERVICE_ROLE
+from backend.app.repositories.embedded.postgres import SERVICE_ROLE
 from backend.app.repositories.engine import Engine
 from backend.config import Settings
 

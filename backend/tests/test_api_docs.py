@@ -11,7 +11,7 @@ import pytest
 from backend.app.console import api_docs
 from backend.app.main import build
 from backend.app.repositories import home
-from backend.app.repositories.embedded_postgres import SERVICE_ROLE
+from backend.app.repositories.embedded.postgres import SERVICE_ROLE
 from backend.app.repositories.engine import Engine
 from backend.config import Settings
 from backend.scripts import npm_packages

@@ -14,15 +14,15 @@ import psutil
 import psycopg
 import pytest
 
-from backend.app.repositories import embedded_postgres
-from backend.app.repositories.embedded_postgres import EmbeddedPostgres
+from backend.app.repositories.embedded import postgres as embedded_postgres
+from backend.app.repositories.embedded.postgres import EmbeddedPostgres
 from backend.app.repositories.faults import EmbeddedPostgresError
 
 # A service in a process of its own: says its server's pid, then stays until its input ends.
 SERVICE = """
 import sys
 from pathlib import Path
-from backend.app.repositories import embedded_postgres
+from backend.app.repositories.embedded import postgres as embedded_postgres
 with embedded_postgres.start(Path(sys.argv[1]), durable=False) as postgres:
     print(postgres.pid, flush=True)
     sys.stdin.read()

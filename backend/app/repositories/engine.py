@@ -7,8 +7,9 @@ from typing import Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from backend.app.repositories import embedded_postgres, schema
-from backend.app.repositories.embedded_postgres import EmbeddedPostgres
+from backend.app.repositories import schema
+from backend.app.repositories.embedded import postgres as embedded_postgres
+from backend.app.repositories.embedded.postgres import EmbeddedPostgres
 from backend.app.repositories.faults import DatabaseUnavailable, DatabaseUnsuitable
 from backend.app.repositories.schema import SERVICE_ROLE, SchemaStatus, one_line
 from backend.config import Settings

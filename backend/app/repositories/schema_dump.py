@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from backend.app.repositories.embedded_account import binaries
+from backend.app.repositories.embedded.account import binaries
 from backend.app.repositories.faults import DatabaseUnavailable
 
 DUMP_TIMEOUT_SECONDS = 60

@@ -1,6 +1,6 @@
 """One PostgreSQL data folder and its postmaster: made, configured, started, stopped, looked at.
 
-Nothing here is safe against another process doing the same; embedded_postgres.py holds the locks.
+Nothing here is safe against another process doing the same; postgres.py holds the locks.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from backend.app.repositories.embedded_account import binaries, open_binaries, server_account
-from backend.app.repositories.embedded_settings import server_settings
+from backend.app.repositories.embedded.account import binaries, open_binaries, server_account
+from backend.app.repositories.embedded.file_lock import POLL_SECONDS
+from backend.app.repositories.embedded.settings import server_settings
 from backend.app.repositories.faults import EmbeddedPostgresError
-from backend.app.repositories.file_lock import POLL_SECONDS
 
 SUPERUSER = "postgres"
 PORT = 5432

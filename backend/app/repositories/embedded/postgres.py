@@ -19,9 +19,9 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from backend.app.repositories.embedded_cluster import PORT, SUPERUSER, Cluster, Postmaster
+from backend.app.repositories.embedded.cluster import PORT, SUPERUSER, Cluster, Postmaster
+from backend.app.repositories.embedded.file_lock import FileLock
 from backend.app.repositories.faults import EmbeddedPostgresError
-from backend.app.repositories.file_lock import FileLock
 from backend.app.repositories.home import open_home, read_or_create_secret
 
 DATABASE = "hakem"
