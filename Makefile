@@ -57,7 +57,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --disable-progress-bar backend/app/sql
+	$(BIN)/sqlfluff lint --disable-progress-bar backend/app/sql backend/mockpsp
 
 format: setup
 	$(BIN)/ruff format .

@@ -74,7 +74,13 @@ class Settings(BaseSettings):
 
     webhook_secret_mockpsp: SecretStr | None = None
     webhook_secret_mockpsp_previous: SecretStr | None = None
+    # Unset in dev: MockPSP runs inside the service. Unset elsewhere: there is none.
     mockpsp_url: AnyHttpUrl | None = None
+    mockpsp_api_key: SecretStr | None = None
+    # Of the in-process one: what its schedules are multiplied by, so that a day of retries passes in a moment.
+    mockpsp_clock_factor: float = Field(default=1.0, gt=0, le=1)
+    # The longest that one call to a provider may take, everything included.
+    psp_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
 
     kyc_unverified_daily_deposit_cap: Decimal = Field(default=Decimal("100.00"), ge=0)
     four_eyes_threshold: Decimal | None = Field(default=None, gt=0)
@@ -162,6 +168,8 @@ class Settings(BaseSettings):
             yield "WEBHOOK_SECRET_MOCKPSP is not set"
         elif len(self.webhook_secret_mockpsp.get_secret_value()) < 16:
             yield "WEBHOOK_SECRET_MOCKPSP is shorter than 16 characters"
+        if self.mockpsp_url is not None and self.mockpsp_api_key is None:
+            yield "MOCKPSP_API_KEY is not set, and MOCKPSP_URL is"
         has_owner_password = self.bootstrap_owner_password is not None
         if has_owner_password != (self.bootstrap_owner_email is not None):
             yield "BOOTSTRAP_OWNER_EMAIL and BOOTSTRAP_OWNER_PASSWORD belong together: one is not set"

@@ -9,12 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
-from litestar import Litestar, Router
+from litestar import Litestar, Router, asgi
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import Receive, Scope, Send
 
+from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
 from backend.app.api import auth, middleware, ops, problems, wallet
@@ -26,7 +28,6 @@ from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
-from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine, resolve
@@ -84,9 +85,14 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
     wallets = Wallets(database)
     withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
+
+    async def ourselves(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, send)
+
+    mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
     deposits = Deposits(
         database,
-        MockPsp(database),
+        mockpsp.adapter,
         wallets,
         mismatches,
         is_dev=is_dev,
@@ -101,6 +107,8 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         await database.open()
         await presence.start()
         await _ensure_bootstrap_owner(admins, settings)
+        providers = contextlib.AsyncExitStack()
+        await providers.enter_async_context(mockpsp.running())
         watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
         # What start-up made lives as long as the process: the collector need not look at it again and again.
         gc.collect()
@@ -113,6 +121,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
             for service in (withdrawals, deposits, mismatches):
                 with contextlib.suppress(TimeoutError):
                     await service.drain(deadline_seconds=DRAIN_SECONDS)
+            await providers.aclose()
             watcher.cancel()
             await presence.stop()
             await database.close()
@@ -142,6 +151,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
                     wallet.router,
                 ],
             ),
+            *([] if mockpsp.peer is None else [asgi(mockpsp_mount.MOUNT_PATH, is_mount=True)(mockpsp.peer)]),
             ops.get_health,
             ops.get_ready,
             ops.get_metrics,

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from backend.app import mockpsp_mount
 from backend.app.domain.sign_in import Realm
-from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
 from backend.app.repositories.engine import Engine
 from backend.app.services.admins import Admins
@@ -35,12 +35,14 @@ async def seed(engine: Engine, settings: Settings) -> DemoTenant:
         name = f"demo_password_{email.partition('@')[0]}"
         return home.read_or_create_secret(folder, name, make=lambda: secrets.token_urlsafe(PASSWORD_BYTES))
 
-    async with open_pools(engine, settings) as database:
+    # Who serves afterwards sends the webhooks.
+    mockpsp = mockpsp_mount.connect(settings, engine, ourselves=None)
+    async with open_pools(engine, settings) as database, mockpsp.running():
         passwords = Passwords()
         mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
         deposits = Deposits(
             database,
-            MockPsp(database),
+            mockpsp.adapter,
             Wallets(database),
             mismatches,
             is_dev=settings.env == "dev",

@@ -44,16 +44,16 @@ def serve(
         raise typer.BadParameter(f"the demo is for ENV=dev, and this is {settings.env}", param_hint="--demo")
     engine = resolve(settings)
     try:
-        _ensure_schema(engine, is_dev=settings.env == "dev")
+        ensure_schema(engine, is_dev=settings.env == "dev")
         asyncio.run(presence.ensure_flags_agree(engine, environment_flags=environment_flags(settings)))
-        listening = _listen(host, port)
-        url = _url(listening, host)
+        listening = listen(host, port)
+        url = url_of(listening, host)
         guidance = demo_script.lines(asyncio.run(demo_script.seed(engine, settings)), url=url) if demo else ""
         if workers > 1:
             _serve_many(listening, url=url, guidance=guidance, workers=workers)
             return
-        config = uvicorn.Config(build(settings, engine), **_uvicorn_options())
-        server = _AnnouncingServer(config, url=url, guidance=guidance)
+        config = uvicorn.Config(build(settings, engine), **uvicorn_options())
+        server = AnnouncingServer(config, url=url, guidance=guidance)
         server.run(sockets=[listening])
         if not server.started:
             raise EnvironmentFault("the service did not start; the reason stands above")
@@ -61,28 +61,29 @@ def serve(
         engine.close()
 
 
-class _AnnouncingServer(uvicorn.Server):
+class AnnouncingServer(uvicorn.Server):
     """uvicorn, saying on standard output when it accepts requests."""
 
-    def __init__(self, config: uvicorn.Config, *, url: str, guidance: str) -> None:
+    def __init__(self, config: uvicorn.Config, *, url: str, guidance: str = "", name: str = "hakem") -> None:
         super().__init__(config)
         self._url = url
         self._guidance = guidance
+        self._name = name
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            announce(self._url, guidance=self._guidance)
+            announce(self._url, guidance=self._guidance, name=self._name)
 
 
-def announce(url: str, *, guidance: str) -> None:
+def announce(url: str, *, guidance: str, name: str = "hakem") -> None:
     """The one line that scripts wait for, and after it what a person may want to know."""
-    print(f"hakem: ready on {url}", flush=True)
+    print(f"{name}: ready on {url}", flush=True)
     if guidance:
         print(guidance, flush=True)
 
 
-def _ensure_schema(engine: Engine, *, is_dev: bool) -> None:
+def ensure_schema(engine: Engine, *, is_dev: bool) -> None:
     """Migrate the embedded or a developer's database; elsewhere an operator does that, and readiness says so."""
     if engine.embedded is not None or is_dev:
         engine.migrate()
@@ -94,7 +95,7 @@ def _ensure_schema(engine: Engine, *, is_dev: bool) -> None:
         log.warning("schema.behind", current=status.current, pending=status.pending)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket, taken before anything else starts, so that a port in use is one clear line."""
     try:
         listening = socket.create_server((host, port), backlog=2048, reuse_port=False)
@@ -104,12 +105,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _url(listening: socket.socket, host: str) -> str:
+def url_of(listening: socket.socket, host: str) -> str:
+    """What a client calls the socket."""
     port = listening.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _uvicorn_options() -> dict[str, Any]:
+def uvicorn_options() -> dict[str, Any]:
+    """How we serve, whatever the application is."""
     return {
         "loop": "uvloop",
         "http": "httptools",
@@ -129,7 +132,7 @@ def _serve_many(listening: socket.socket, *, url: str, guidance: str, workers: i
     with tempfile.TemporaryDirectory(prefix="hakem-metrics-") as folder:
         # Read by prometheus_client when a worker imports it; the folder starts empty and goes with this process.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = uvicorn.Config("backend.app.main:create_app", factory=True, workers=workers, **_uvicorn_options())
+        config = uvicorn.Config("backend.app.main:create_app", factory=True, workers=workers, **uvicorn_options())
         announcer = threading.Thread(target=_announce_when_ready, args=(url, guidance), daemon=True)
         announcer.start()
         Multiprocess(config, sockets=[listening]).run()

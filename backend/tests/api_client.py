@@ -20,6 +20,16 @@ if TYPE_CHECKING:  # conftest.py makes its fixtures with this module
     from backend.tests.conftest import Database
 
 JWT_SECRET: Final = "signs-the-tokens-of-tests-and-nothing-else"
+# With the spellings that both sides may use: base64 after a prefix, and plain text.
+WEBHOOK_SECRET: Final = "whsec_c2lnbnMgd2hhdCBNb2NrUFNQIHRlbGxzIHRlc3Rz"
+WEBHOOK_SECRET_PREVIOUS: Final = "signed-what-mockpsp-told-tests-until-yesterday"
+MOCKPSP_API_KEY: Final = "lets-tests-in-at-mockpsp"
+SECRETS: Final = {
+    "jwt_secret": SecretStr(JWT_SECRET),
+    "webhook_secret_mockpsp": SecretStr(WEBHOOK_SECRET),
+    "webhook_secret_mockpsp_previous": SecretStr(WEBHOOK_SECRET_PREVIOUS),
+    "mockpsp_api_key": SecretStr(MOCKPSP_API_KEY),
+}
 WALLET: Final = "/api/v1/player/wallet"
 REPLAYED: Final = "Idempotent-Replayed"
 
@@ -62,15 +72,15 @@ class WalletClient:
 @asynccontextmanager
 async def serving(database: "Database", **values: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on a database, with these settings and the defaults."""
-    settings = settings_of(database, jwt_secret=SecretStr(JWT_SECRET), **values)
+    settings = settings_of(database, **{**SECRETS, **values})
     app = main.build(settings, engine_of(database))
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # the frameworks type ASGI differently
-    async with _alive(app), httpx.AsyncClient(transport=transport, base_url="http://hakem") as client:
+    async with alive(app), httpx.AsyncClient(transport=transport, base_url="http://hakem") as client:
         yield client
 
 
 @asynccontextmanager
-async def _alive(app: Litestar) -> AsyncIterator[None]:
+async def alive(app: Litestar) -> AsyncIterator[None]:
     """The application's life span in a task of its own: a fixture is torn down by another task than set it up."""
     is_started, is_over = asyncio.Event(), asyncio.Event()
 

@@ -11,17 +11,27 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-READY = "hakem: ready on "
+READY = ": ready on "
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
 
 class ServeProcess:
-    """One server process. Its standard error is kept in a file and shown when it does not start."""
+    """One server process. Its standard error is kept in a file and shown when it does not start.
+
+    `command`: what of hakem serves, if not the service itself.
+    """
 
     JWT_SECRET: ClassVar[str] = "a-secret-for-test-processes-only-0123456789"
 
-    def __init__(self, home: Path, *, environment: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        home: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        command: tuple[str, ...] = ("serve",),
+    ):
         home.mkdir(parents=True, exist_ok=True)
         self._home = home
         self._log = home / f"serve-{time.monotonic_ns()}.log"
@@ -32,7 +42,7 @@ class ServeProcess:
             "JWT_SECRET": self.JWT_SECRET,
             **(environment or {}),
         }
-        self._arguments = arguments
+        self._arguments = (*command, "--port", "0", *arguments)
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
@@ -63,7 +73,7 @@ class ServeProcess:
         """Start and wait for the ready line."""
         with self._log.open("w") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                [sys.executable, "-m", "backend.scripts", "serve", "--port", "0", *self._arguments],
+                [sys.executable, "-m", "backend.scripts", *self._arguments],
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -72,8 +82,9 @@ class ServeProcess:
         assert self._process.stdout is not None
         async with asyncio.timeout(START_SECONDS_MAX):
             line = await asyncio.to_thread(self._process.stdout.readline)
-        assert line.startswith(READY), f"not ready: {line!r}\n{self.log}"
-        self.url = line.removeprefix(READY).strip()
+        _, ready, url = line.partition(READY)
+        assert ready, f"not ready: {line!r}\n{self.log}"
+        self.url = url.strip()
 
     def read_until(self, text: str, *, times: int = 1) -> str:
         """What it prints after the ready line, up to and with the line that holds the text for the nth time."""

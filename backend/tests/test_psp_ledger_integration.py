@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from litestar import Litestar
 
 from backend.app.domain.deposit import OpenCode
 from backend.app.psp.adapter import CaptureRequest, Outcome
@@ -19,7 +20,9 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.wallets import Wallets
-from backend.tests.api_client import REPLAYED, WalletClient
+from backend.tests import mockpsp_peer
+from backend.tests.api_client import MOCKPSP_API_KEY, REPLAYED, WalletClient
+from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,
     Player,
@@ -184,8 +187,9 @@ class Crash(Exception):
 class DyingPsp(MockPsp):
     """A provider whose caller dies: before it is asked, or after it answered."""
 
-    def __init__(self, books: Pools, *, after_the_answer: bool) -> None:
-        super().__init__(books)
+    def __init__(self, app: Litestar, *, after_the_answer: bool) -> None:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # the frameworks type ASGI differently
+        super().__init__("http://mockpsp", api_key=MOCKPSP_API_KEY, timeout_seconds=20, transport=transport)
         self._after_the_answer = after_the_answer
 
     async def capture_deposit(self, request: CaptureRequest) -> Outcome:
@@ -210,9 +214,17 @@ async def deposits_with(pools: Pools, psp: MockPsp) -> AsyncIterator[Deposits]:
 
 @pytest.mark.parametrize("after_the_answer", [False, True])
 async def test_deposit_that_died_half_way_is_taken_up_by_its_key(
-    owner: Owner, pools: Pools, client: WalletClient, tenant_id: UUID, after_the_answer: bool
+    owner: Owner,
+    pools: Pools,
+    database: Database,
+    client: WalletClient,
+    tenant_id: UUID,
+    after_the_answer: bool,
 ) -> None:
-    async with deposits_with(pools, DyingPsp(pools, after_the_answer=after_the_answer)) as dying:
+    async with (
+        mockpsp_peer.running(mockpsp_peer.config(database, is_sending=False)) as app,
+        deposits_with(pools, DyingPsp(app, after_the_answer=after_the_answer)) as dying,
+    ):
         with pytest.raises(Crash):
             await dying.deposit(deposit_command(client.player, 12_50, key="again"))
     assert await deposit_states(owner, client.player) == {"pending_provider": 12_50}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
+from uuid import UUID
 
 from backend.app.domain.money import Money
 
@@ -92,6 +93,29 @@ def judge_observation(arrived: Observation, *, known: Observation | None) -> Jud
     if frozenset({arrived.status_class, known.status_class}) in _CONTRADICTIONS:
         return Judgement.CONFLICTS
     return Judgement.SUPERSEDES if _position(arrived) > _position(known) else Judgement.ADDS_NOTHING
+
+
+class Effect(StrEnum):
+    """What an observation did to our records, whoever brought it: webhook, answer, poller or a person."""
+
+    # State and ledger followed it.
+    APPLIED = "applied"
+    # Known already, or older than what is known.
+    NOTHING_NEW = "nothing_new"
+    # We have no such payment, or not for this account: nothing moved, a finding where the tenant is known.
+    ORPHAN = "orphan"
+    # Contradicts what is final, or moves another amount or currency than ours: nothing moved beyond what was safe.
+    FINDING = "finding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The effect of one observation, and on what: our deposit or withdrawal."""
+
+    effect: Effect
+    tenant_id: UUID | None
+    tx_id: UUID | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

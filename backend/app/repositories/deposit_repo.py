@@ -78,7 +78,7 @@ async def fail(
     *,
     player_id: UUID,
     deposit_id: UUID,
-    provider_ref: str,
+    provider_ref: str | None,
     failure_code: str,
 ) -> bool:
     """Record the provider's final refusal; whether the deposit was still open."""

@@ -30,6 +30,9 @@ def with_dev_secrets(settings: Settings) -> Settings:
     makers: dict[str, Callable[[], str]] = {
         "jwt_secret": random_password,
         "webhook_secret_mockpsp": _random_webhook_secret,
+        # In the middle of a rotation, so that a delivery signed with the old secret is one that can be believed.
+        "webhook_secret_mockpsp_previous": _random_webhook_secret,
+        "mockpsp_api_key": random_password,
     }
     home = open_home(settings.hakem_home)
     filled = {

@@ -2,7 +2,7 @@
 
     POST body ─ api ─▶ OpenDeposit
       [write]  the row, so that the provider's answer can never be homeless        → OpenedDeposit, committed
-      [effect] capture at the provider, outside any transaction, with our own key  → Done | Refused | Pending
+      [effect] capture at the provider, outside any transaction, with our own key  → Outcome
       [write]  ledger and row together                                             → PostResult, committed
       [pure]   the answer
 
@@ -11,6 +11,8 @@ A request that died half-way is taken up where it stopped when its key is repeat
 
 from dataclasses import replace
 from decimal import Decimal
+
+import structlog
 
 from backend.app.domain import payment_method
 from backend.app.domain.deposit import (
@@ -26,13 +28,15 @@ from backend.app.domain.deposit import (
 from backend.app.domain.ledger import PostResult, balance_after, ensure_posted
 from backend.app.domain.money import minor_from_major
 from backend.app.domain.tenant import account_id_of
-from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused
+from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused, Unknown
 from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.deposit_repo import CaptureDeposit
 from backend.app.repositories.group_commit import GroupCommit
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.wallets import Wallets
+
+log = structlog.get_logger()
 
 
 class Deposits:
@@ -41,7 +45,7 @@ class Deposits:
     def __init__(
         self,
         database: Database,
-        psp: PspAdapter,
+        psp: PspAdapter | None,
         wallets: Wallets,
         mismatches: MismatchRecorder,
         *,
@@ -67,13 +71,14 @@ class Deposits:
 
     async def deposit(self, command: OpenDeposit) -> DepositAnswer:
         """Take the deposit as far as the provider lets it go now. Raises the refusal of a rule."""
-        if not payment_method.is_allowed(command.method, is_dev=self._is_dev) and not await self._is_opened(command):
-            raise payment_method.PaymentMethodNotAllowed(payment_method.reason_against(command.method))
+        reason = self._reason_against(command.method)
+        if reason is not None and not await self._is_opened(command):
+            raise payment_method.PaymentMethodNotAllowed(reason)
         opened = await self._opener.submit(command)
         ensure_opened(command, opened)
         is_replay = opened.code == OpenCode.EXISTS
         deposit = deposit_from(command, opened)
-        if deposit.state is DepositState.FAILED:
+        if deposit.state is DepositState.FAILED or self._psp is None:
             return await self._answer_unmoved(command, deposit, is_replay=is_replay)
 
         outcome = await self._psp.capture_deposit(
@@ -86,8 +91,18 @@ class Deposits:
             )
         )
         match outcome:
-            case Done():
+            case Done() if outcome.money == command.money:
                 return await self._settle(command, deposit, outcome, is_replay=is_replay)
+            case Done():
+                # Another amount than was asked for is never credited on our own judgement: the deposit stays open, and
+                # what really moved comes back as an observation (webhook, pull) to be judged there.
+                log.error(
+                    "deposit.moved_otherwise",
+                    deposit_id=str(deposit.id),
+                    provider_ref=outcome.provider_ref,
+                    provider_event_id=outcome.provider_event_id,
+                )
+                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
             case Refused():
                 await self._fail(command, deposit, outcome)
                 failed = replace(
@@ -97,10 +112,21 @@ class Deposits:
                     failure_code=outcome.failure_code,
                 )
                 return await self._answer_unmoved(command, failed, is_replay=is_replay)
+            case Unknown():
+                # The provider may have the money: the deposit stays open until somebody finds out.
+                log.warning("deposit.outcome_unknown", deposit_id=str(deposit.id), reason=outcome.reason)
+                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
             case Pending():
                 return await self._answer_unmoved(command, deposit, is_replay=is_replay)
 
+    def _reason_against(self, method: str) -> str | None:
+        """Why a new deposit by the method cannot be taken; None when it can."""
+        if not payment_method.is_allowed(method, is_dev=self._is_dev):
+            return payment_method.reason_against(method)
+        return "no provider takes this method here" if self._psp is None else None
+
     async def _settle(self, command: OpenDeposit, deposit: Deposit, done: Done, *, is_replay: bool) -> DepositAnswer:
+        assert self._psp is not None, "somebody has confirmed it"
         result = await self._capturer.submit(
             CaptureDeposit(
                 deposit_id=deposit.id,

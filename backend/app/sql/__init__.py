@@ -18,8 +18,8 @@ class Queries:
     Values are bytes because psycopg takes query text only as a literal or as bytes: Python never assembles it.
     """
 
-    def __init__(self, noun: str) -> None:
-        text = (FOLDER / f"{noun}.sql").read_bytes()
+    def __init__(self, noun: str, *, folder: Path = FOLDER) -> None:
+        text = (folder / f"{noun}.sql").read_bytes()
         self._noun = noun
         self._texts = {match["name"].decode(): match["text"].strip() for match in _NAMED.finditer(text)}
 

@@ -1290,16 +1290,79 @@ BEGIN
 END
 $$;
 
-CREATE TABLE mockpsp.payments (
-    idempotency_key text NOT NULL,
-    payment_id text NOT NULL,
+CREATE TABLE mockpsp.deliveries (
+    delivery_id bigint NOT NULL,
     event_id text NOT NULL,
+    object_id text NOT NULL,
+    body bytea NOT NULL,
+    signing text NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    last_result text,
+    CONSTRAINT deliveries_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'delivered'::text, 'given_up'::text])))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE mockpsp.deliveries ALTER COLUMN delivery_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME mockpsp.deliveries_delivery_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE mockpsp.events (
+    event_id text NOT NULL,
+    kind text NOT NULL,
+    object_id text NOT NULL,
+    account_id text NOT NULL,
+    reference text NOT NULL,
+    sequence integer NOT NULL,
+    type text NOT NULL,
+    status text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    movement text,
+    failure_code text,
+    idempotency_key text,
+    occurred_at timestamp with time zone NOT NULL,
+    written_by xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT events_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT events_kind_check CHECK ((kind = ANY (ARRAY['payment'::text, 'payout'::text]))),
+    CONSTRAINT events_movement_check CHECK ((movement = ANY (ARRAY['deposit'::text, 'refund'::text, 'payout'::text, 'return'::text])))
+);
+
+CREATE TABLE mockpsp.lost_requests (
+    idempotency_key text NOT NULL,
+    lost_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE mockpsp.payments (
+    payment_id text NOT NULL,
+    idempotency_key text NOT NULL,
     account_id text NOT NULL,
     reference text NOT NULL,
     amount bigint NOT NULL,
     currency text NOT NULL,
-    status text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    method text NOT NULL,
+    is_captured_at_once boolean NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT payments_amount_check CHECK ((amount > 0))
+);
+
+CREATE TABLE mockpsp.payouts (
+    payout_id text NOT NULL,
+    idempotency_key text NOT NULL,
+    account_id text NOT NULL,
+    reference text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    method text NOT NULL,
+    address text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT payouts_amount_check CHECK ((amount > 0))
 );
 
 CREATE TABLE public.admins (
@@ -1513,6 +1576,33 @@ CREATE TABLE public.psp_accounts (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.reconciliation_findings (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid,
+    tx_id uuid,
+    provider_event_id text,
+    provider_ref text,
+    finding_type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'OPEN'::text NOT NULL,
+    message text NOT NULL,
+    evidence jsonb NOT NULL,
+    evidence_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    run_id uuid,
+    resolution_code text,
+    resolution_note text,
+    resolved_by uuid,
+    resolved_at timestamp with time zone,
+    occurrences bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+);
+
 CREATE TABLE public.service_instances (
     number integer NOT NULL,
     app_version text NOT NULL,
@@ -1622,8 +1712,32 @@ CREATE TABLE public.withdrawals (
 )
 WITH (fillfactor='90');
 
+ALTER TABLE ONLY mockpsp.deliveries
+    ADD CONSTRAINT deliveries_pkey PRIMARY KEY (delivery_id);
+
+ALTER TABLE ONLY mockpsp.events
+    ADD CONSTRAINT events_idempotency_key UNIQUE (idempotency_key);
+
+ALTER TABLE ONLY mockpsp.events
+    ADD CONSTRAINT events_pkey PRIMARY KEY (event_id);
+
+ALTER TABLE ONLY mockpsp.events
+    ADD CONSTRAINT events_sequence_key UNIQUE (object_id, sequence);
+
+ALTER TABLE ONLY mockpsp.lost_requests
+    ADD CONSTRAINT lost_requests_pkey PRIMARY KEY (idempotency_key);
+
 ALTER TABLE ONLY mockpsp.payments
-    ADD CONSTRAINT payments_pkey PRIMARY KEY (idempotency_key);
+    ADD CONSTRAINT payments_idempotency_key UNIQUE (idempotency_key);
+
+ALTER TABLE ONLY mockpsp.payments
+    ADD CONSTRAINT payments_pkey PRIMARY KEY (payment_id);
+
+ALTER TABLE ONLY mockpsp.payouts
+    ADD CONSTRAINT payouts_idempotency_key UNIQUE (idempotency_key);
+
+ALTER TABLE ONLY mockpsp.payouts
+    ADD CONSTRAINT payouts_pkey PRIMARY KEY (payout_id);
 
 ALTER TABLE ONLY public.admins
     ADD CONSTRAINT admins_pkey PRIMARY KEY (id);
@@ -1673,6 +1787,12 @@ ALTER TABLE ONLY public.players
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_pkey PRIMARY KEY (provider, account_id);
 
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
 
@@ -1696,6 +1816,14 @@ ALTER TABLE ONLY public.withdrawals
 
 ALTER TABLE ONLY public.withdrawals
     ADD CONSTRAINT withdrawals_pkey PRIMARY KEY (tenant_id, player_id, id);
+
+CREATE INDEX deliveries_due_index ON mockpsp.deliveries USING btree (due_at, delivery_id) WHERE (state = 'waiting'::text);
+
+CREATE INDEX deliveries_event_index ON mockpsp.deliveries USING btree (event_id);
+
+CREATE INDEX events_reference_index ON mockpsp.events USING btree (account_id, reference, kind);
+
+CREATE INDEX events_statement_index ON mockpsp.events USING btree (account_id, occurred_at, event_id) WHERE (movement IS NOT NULL);
 
 CREATE UNIQUE INDEX admins_email_key ON public.admins USING btree (email);
 
@@ -1729,6 +1857,10 @@ CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id D
 
 CREATE INDEX psp_accounts_tenant_index ON public.psp_accounts USING btree (tenant_id, provider, account_id);
 
+CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
+
+CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
 
 CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
@@ -1761,6 +1893,9 @@ CREATE TRIGGER legacy_movements_append_only BEFORE DELETE OR UPDATE ON public.le
 
 CREATE TRIGGER legacy_movements_no_truncate BEFORE TRUNCATE ON public.legacy_movements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
+ALTER TABLE ONLY mockpsp.deliveries
+    ADD CONSTRAINT deliveries_event_fkey FOREIGN KEY (event_id) REFERENCES mockpsp.events(event_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.admins
     ADD CONSTRAINT admins_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
@@ -1778,6 +1913,9 @@ ALTER TABLE ONLY public.players
 
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
@@ -1811,7 +1949,19 @@ GRANT ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[
 REVOKE ALL ON FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) TO hakem_service;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE mockpsp.payments TO hakem_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE mockpsp.deliveries TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE ON TABLE mockpsp.events TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE mockpsp.lost_requests TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE mockpsp.payments TO hakem_service;
+
+GRANT UPDATE(method) ON TABLE mockpsp.payments TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE mockpsp.payouts TO hakem_service;
+
+GRANT UPDATE(method) ON TABLE mockpsp.payouts TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.admins TO hakem_service;
 
@@ -1866,6 +2016,8 @@ GRANT UPDATE(is_active) ON TABLE public.players TO hakem_service;
 GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
 

@@ -61,20 +61,3 @@ CREATE INDEX withdrawals_player_index ON withdrawals (tenant_id, player_id, crea
 
 GRANT SELECT ON psp_accounts, deposits, withdrawals TO hakem_service;
 GRANT INSERT ON psp_accounts TO hakem_service;
-
--- MockPSP is a peer of ours, not a part of us: its books stand in a schema of their own.
-CREATE SCHEMA mockpsp;
-CREATE TABLE mockpsp.payments (
-    idempotency_key TEXT NOT NULL,
-    payment_id TEXT NOT NULL,
-    event_id TEXT NOT NULL,
-    account_id TEXT NOT NULL,
-    reference TEXT NOT NULL,
-    amount BIGINT NOT NULL,
-    currency TEXT NOT NULL,
-    status TEXT NOT NULL,
-    created_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-    CONSTRAINT payments_pkey PRIMARY KEY (idempotency_key)
-);
-GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
-GRANT SELECT, INSERT, UPDATE ON mockpsp.payments TO hakem_service;
