@@ -68,4 +68,10 @@ class MockPsp:
             return Refused(provider_ref=payment_id, failure_code="declined")
         if status == "pending":
             return Pending(provider_ref=payment_id)
-        return Done(provider_ref=payment_id, provider_event_id=event_id, occurred_at=created_at)
+        return Done(
+            provider_ref=payment_id,
+            provider_event_id=event_id,
+            occurred_at=created_at,
+            money=request.money,
+            sequence=None,
+        )
