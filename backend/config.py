@@ -5,13 +5,14 @@ if __name__ != "backend.config":
     # plain `config`: a second class Settings that is not the one the application reads.
     raise ImportError(f"this module is imported as backend.config, not as {__name__}")
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backend.app.domain.email import parse_email
 from backend.app.domain.errors import FieldError
@@ -20,6 +21,9 @@ from backend.app.domain.password import parse_password
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 JWT_SECRET_MIN_LENGTH = 32
+WEBHOOK_SECRET_MIN_LENGTH = 16
+WEBHOOK_SECRET_PREFIX = "WEBHOOK_SECRET_"
+PREVIOUS_SUFFIX = "_PREVIOUS"
 _OBVIOUS_SECRETS = ("secret", "changeme", "change-me", "change_me", "password", "default", "example", "test")
 _FEWEST_DISTINCT_CHARACTERS = 10
 
@@ -74,6 +78,9 @@ class Settings(BaseSettings):
 
     webhook_secret_mockpsp: SecretStr | None = None
     webhook_secret_mockpsp_previous: SecretStr | None = None
+    # Secrets of accounts that have one of their own: WEBHOOK_SECRET_<name> and WEBHOOK_SECRET_<name>_PREVIOUS, by what
+    # follows the prefix. Which account uses which name stands in the table psp_accounts.
+    webhook_secrets: dict[str, SecretStr] = Field(default_factory=dict)
     # Unset in dev: MockPSP runs inside the service. Unset elsewhere: there is none.
     mockpsp_url: AnyHttpUrl | None = None
     mockpsp_api_key: SecretStr | None = None
@@ -108,11 +115,18 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments, then the environment, then `.env` of the current directory, then the checkout's."""
         files = dict.fromkeys((Path.cwd() / ".env", base_folder() / ".env"))
-        dotenvs = (
+        dotenvs = tuple(
             type(dotenv_settings)(settings_cls, env_file=file)  # type: ignore[call-arg]  # the base names no file
             for file in files
         )
-        return (init_settings, env_settings, *dotenvs)
+        sources = (env_settings, *dotenvs)
+        return (init_settings, *sources, _WebhookSecrets(settings_cls, sources))
+
+    def webhook_secret(self, name: str) -> tuple[SecretStr | None, SecretStr | None]:
+        """The secret WEBHOOK_SECRET_<name> and the one that it takes the place of; None where there is none."""
+        if name == "MOCKPSP":
+            return self.webhook_secret_mockpsp, self.webhook_secret_mockpsp_previous
+        return self.webhook_secrets.get(name), self.webhook_secrets.get(name + PREVIOUS_SUFFIX)
 
     def is_explicit(self, flag_name: str) -> bool:
         """Whether the flag was given by the environment, not left to its default.
@@ -166,8 +180,11 @@ class Settings(BaseSettings):
             yield "JWT_SECRET can be guessed: use a random value"
         if self.webhook_secret_mockpsp is None:
             yield "WEBHOOK_SECRET_MOCKPSP is not set"
-        elif len(self.webhook_secret_mockpsp.get_secret_value()) < 16:
-            yield "WEBHOOK_SECRET_MOCKPSP is shorter than 16 characters"
+        elif len(self.webhook_secret_mockpsp.get_secret_value()) < WEBHOOK_SECRET_MIN_LENGTH:
+            yield f"WEBHOOK_SECRET_MOCKPSP is shorter than {WEBHOOK_SECRET_MIN_LENGTH} characters"
+        for name, secret in sorted(self.webhook_secrets.items()):
+            if len(secret.get_secret_value()) < WEBHOOK_SECRET_MIN_LENGTH:
+                yield f"{WEBHOOK_SECRET_PREFIX}{name} is shorter than {WEBHOOK_SECRET_MIN_LENGTH} characters"
         if self.mockpsp_url is not None and self.mockpsp_api_key is None:
             yield "MOCKPSP_API_KEY is not set, and MOCKPSP_URL is"
         has_owner_password = self.bootstrap_owner_password is not None
@@ -175,6 +192,31 @@ class Settings(BaseSettings):
             yield "BOOTSTRAP_OWNER_EMAIL and BOOTSTRAP_OWNER_PASSWORD belong together: one is not set"
         if self.bootstrap_owner_password and len(self.bootstrap_owner_password.get_secret_value()) < 12:
             yield "BOOTSTRAP_OWNER_PASSWORD is shorter than 12 characters"
+
+
+class _WebhookSecrets(PydanticBaseSettingsSource):
+    """Gathers the secrets whose names an operator chooses, from the sources given, the first of which counts most."""
+
+    def __init__(self, settings_cls: type[BaseSettings], sources: Sequence[PydanticBaseSettingsSource]) -> None:
+        super().__init__(settings_cls)
+        self._sources = sources
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        """Unused: the one value is made as a whole."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """`webhook_secrets`, without those that have a field of their own."""
+        found: dict[str, str] = {}
+        for source in reversed(self._sources):
+            assert isinstance(source, EnvSettingsSource), "the environment and its files"
+            found |= {
+                # The source has the names in lower case.
+                name.upper().removeprefix(WEBHOOK_SECRET_PREFIX): value
+                for name, value in source.env_vars.items()
+                if name.upper().startswith(WEBHOOK_SECRET_PREFIX) and value and name not in Settings.model_fields
+            }
+        return {"webhook_secrets": found} if found else {}
 
 
 def _is_guessable(secret: str) -> bool:

@@ -19,7 +19,7 @@ from litestar.types import Receive, Scope, Send
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, middleware, ops, problems, wallet
+from backend.app.api import auth, middleware, ops, problems, psp_events, wallet, webhooks
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -40,10 +40,13 @@ from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
 from backend.app.services.players import Players
+from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.readiness import Readiness
 from backend.app.services.sign_in import SignIn
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
+from backend.app.services.webhook_secrets import WebhookSecrets
+from backend.app.services.webhooks import Webhooks
 from backend.app.services.withdrawals import Withdrawals
 from backend.config import Settings
 
@@ -98,9 +101,12 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         is_dev=is_dev,
         unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
     )
+    secrets = WebhookSecrets(settings)
+    webhook_intake = Webhooks(database, secrets)
+    inbox = PspInbox(database, deposits=deposits, payouts=None)
     passwords = Passwords()
     admins = Admins(database, passwords)
-    readiness = Readiness(database, expected_revision=engine.status().head)
+    readiness = Readiness(database, secrets, expected_revision=engine.status().head)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -109,6 +115,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         await _ensure_bootstrap_owner(admins, settings)
         providers = contextlib.AsyncExitStack()
         await providers.enter_async_context(mockpsp.running())
+        inbox.start()
         watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
         # What start-up made lives as long as the process: the collector need not look at it again and again.
         gc.collect()
@@ -118,6 +125,9 @@ def build(settings: Settings, engine: Engine) -> Litestar:
             yield
         finally:
             readiness.is_stopping = True
+            with contextlib.suppress(TimeoutError):
+                await webhook_intake.drain(deadline_seconds=DRAIN_SECONDS)
+            await inbox.stop()
             for service in (withdrawals, deposits, mismatches):
                 with contextlib.suppress(TimeoutError):
                     await service.drain(deadline_seconds=DRAIN_SECONDS)
@@ -136,6 +146,8 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         "wallets": wallets,
         "withdrawals": withdrawals,
         "deposits": deposits,
+        "webhook_intake": webhook_intake,
+        "inbox": inbox,
         "readiness": readiness,
     }
     app = Litestar(
@@ -149,6 +161,8 @@ def build(settings: Settings, engine: Engine) -> Litestar:
                     players_api.router,
                     audit_api.router,
                     wallet.router,
+                    webhooks.router,
+                    psp_events.router,
                 ],
             ),
             *([] if mockpsp.peer is None else [asgi(mockpsp_mount.MOUNT_PATH, is_mount=True)(mockpsp.peer)]),

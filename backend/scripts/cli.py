@@ -14,7 +14,7 @@ from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, db, mockpsp, players, serve, token
+from backend.scripts import admin, db, mockpsp, players, psp_accounts, serve, token
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -44,6 +44,7 @@ app.add_typer(admin.app, name="admin")
 app.add_typer(db.app, name="db")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
+app.add_typer(psp_accounts.app, name="psp")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 

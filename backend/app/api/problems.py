@@ -19,6 +19,7 @@ from litestar.exceptions import (
 from backend.app.api.body import MalformedJson
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.domain.identity import Unauthorized
+from backend.app.domain.psp_delivery import WebhookSignatureInvalid
 from backend.app.domain.sign_in import RateLimited
 
 log = structlog.get_logger()
@@ -81,7 +82,9 @@ def handle_app_error(request: Request[Any, Any, Any], error: AppError) -> Respon
     headers = {}
     if error.is_replay:
         headers[REPLAYED_HEADER] = "true"
-    if isinstance(error, Unauthorized) or error.status == HTTPStatus.UNAUTHORIZED:
+    if isinstance(error, WebhookSignatureInvalid):
+        headers["WWW-Authenticate"] = error.challenge
+    elif isinstance(error, Unauthorized) or error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, TemporarilyUnavailable):
         headers["Retry-After"] = RETRY_AFTER_SECONDS

@@ -9,7 +9,7 @@ from backend.app.api.problems import MEDIA_TYPE, Problem
 
 _MEANING: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it is; error_code says why",
-    401: "No valid bearer token",
+    401: "No valid bearer token; of a webhook: no valid signature",
     403: "Not allowed",
     404: "No such object in this tenant",
     409: "In conflict with what is stored",

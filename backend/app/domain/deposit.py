@@ -18,6 +18,8 @@ class DepositState(StrEnum):
     PENDING_PROVIDER = "pending_provider"
     COMPLETED = "completed"
     FAILED = "failed"
+    # The provider has given the money back.
+    REFUNDED = "refunded"
 
 
 class OpenCode(StrEnum):

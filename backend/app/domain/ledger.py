@@ -16,6 +16,7 @@ class TransactionType(StrEnum):
 
     OPENING_BALANCE = "opening_balance"
     DEPOSIT_CAPTURED = "deposit_captured"
+    DEPOSIT_REFUNDED = "deposit_refunded"
     WITHDRAW_REQUESTED = "withdraw_requested"
     WITHDRAW_REJECTED = "withdraw_rejected"
     WITHDRAW_CANCELLED = "withdraw_cancelled"
@@ -217,6 +218,15 @@ def arbiter_balance_after(result: PostResult) -> tuple[int, int]:
     assert available is not None, f"no balance in {result}"
     assert held is not None, f"no balance in {result}"
     return available, held
+
+
+def available_taken(result: PostResult) -> int:
+    """By how much the arbiter's available balance fell, in minor units; a journal's last line tells of all of it."""
+    available_after, _ = arbiter_balance_after(result)
+    is_ledger = result.arbiter == Arbiter.LEDGER
+    available_before = result.ledger_available_before if is_ledger else result.legacy_available_before
+    assert available_before is not None, f"a replay says nothing of what was before: {result}"
+    return available_before - available_after
 
 
 def balance_after(result: PostResult, *, currency: str) -> Balance:

@@ -101,6 +101,10 @@ class AdyenWebhooks:
 
     provider = PROVIDER
 
+    def find_key(self, secret: str) -> bytes | None:
+        """Hexadecimal digits."""
+        return _find_key(secret)
+
     def verify_webhook(self, raw_body: bytes, *, headers: Headers, secrets: Sequence[Secret], now: datetime) -> Verdict:
         """The verdict on the whole delivery. Never raises.
 

@@ -51,6 +51,10 @@ class MockPspWebhooks:
 
     provider = PROVIDER
 
+    def find_key(self, secret: str) -> bytes | None:
+        """Base64 after `whsec_`, or else the text itself."""
+        return standard_webhooks.find_key(secret)
+
     def verify_webhook(self, raw_body: bytes, *, headers: Headers, secrets: Sequence[Secret], now: datetime) -> Verdict:
         """The verdict by Standard Webhooks. Never raises."""
         return standard_webhooks.verify(raw_body, headers=headers, secrets=secrets, now=now)

@@ -140,6 +140,10 @@ class StripeWebhooks:
 
     provider = PROVIDER
 
+    def find_key(self, secret: str) -> bytes | None:
+        """The text itself."""
+        return utf8_key(secret)
+
     def verify_webhook(self, raw_body: bytes, *, headers: Headers, secrets: Sequence[Secret], now: datetime) -> Verdict:
         """The verdict by any `v1` under any secret in force; other versions do not count. Never raises.
 

@@ -81,6 +81,10 @@ class WebhookScheme(Protocol):
 
     provider: str
 
+    def find_key(self, secret: str) -> bytes | None:
+        """The key that a secret spells in this scheme; None or empty when nobody can sign with it."""
+        ...
+
     def verify_webhook(self, raw_body: bytes, *, headers: Headers, secrets: Sequence[Secret], now: datetime) -> Verdict:
         """The verdict on a delivery by any of the secrets (at most SECRETS_MAX are tried). Never raises."""
         ...

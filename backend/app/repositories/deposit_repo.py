@@ -3,12 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
+from psycopg.rows import TupleRow
+
 from backend.app import sql
-from backend.app.domain.deposit import OpenDeposit, OpenedDeposit
+from backend.app.domain.deposit import DepositState, OpenDeposit, OpenedDeposit
+from backend.app.domain.deposit_observation import FIRST_CHECK_AFTER, DepositObservation, StoredDeposit
+from backend.app.domain.idempotency import request_hash
 from backend.app.domain.ledger import PostResult
 from backend.app.domain.money import Money
+from backend.app.domain.psp_event import StatusClass
 from backend.app.repositories.database import Connection
 from backend.app.repositories.ledger_repo import results_in_order
 
@@ -26,9 +32,29 @@ class CaptureDeposit:
     idempotency_key: str
     request_hash: bytes
     provider: str
-    provider_ref: str
-    provider_event_id: str
-    occurred_at: datetime
+    provider_ref: str | None
+    # None for a capture that is known only because it was undone.
+    provider_event_id: str | None
+    provider_sequence: int | None
+    occurred_at: datetime | None
+
+
+class PaymentKey(NamedTuple):
+    """Which deposit of whom."""
+
+    tenant_id: UUID
+    deposit_id: UUID
+
+
+class DueDeposit(NamedTuple):
+    """A deposit to ask the provider about. `checks`: how often it was asked on schedule."""
+
+    tenant_id: UUID
+    deposit_id: UUID
+    provider: str
+    provider_ref: str | None
+    state: DepositState
+    checks: int
 
 
 async def open_many(conn: Connection, commands: Sequence[OpenDeposit]) -> list[OpenedDeposit]:
@@ -46,6 +72,7 @@ async def open_many(conn: Connection, commands: Sequence[OpenDeposit]) -> list[O
             "idempotency_keys": [command.idempotency_key for command in commands],
             "request_hashes": [command.request_hash for command in commands],
             "unverified_caps": [command.unverified_cap_minor for command in commands],
+            "first_check_after": FIRST_CHECK_AFTER,
         },
     )
     return [OpenedDeposit._make(row) for row in await cursor.fetchall()]
@@ -66,35 +93,83 @@ async def capture_many(conn: Connection, captures: Sequence[CaptureDeposit]) -> 
             "providers": [capture.provider for capture in captures],
             "provider_refs": [capture.provider_ref for capture in captures],
             "provider_event_ids": [capture.provider_event_id for capture in captures],
+            "provider_sequences": [capture.provider_sequence for capture in captures],
             "occurred_ats": [capture.occurred_at for capture in captures],
         },
     )
     return results_in_order(await cursor.fetchall())
 
 
-async def fail(
-    conn: Connection,
-    tenant_id: UUID,
-    *,
-    player_id: UUID,
-    deposit_id: UUID,
-    provider_ref: str | None,
-    failure_code: str,
-) -> bool:
-    """Record the provider's final refusal; whether the deposit was still open."""
+async def lock_many(conn: Connection, *, deposit_ids: Sequence[UUID]) -> dict[UUID, StoredDeposit]:
+    """Take the rows of deposits for this transaction, in the order of their ids; those that exist, by id."""
+    cursor = await conn.execute(SQL.lock_deposits, {"deposit_ids": list(deposit_ids)})
+    return {row[0]: _stored(row) for row in await cursor.fetchall()}
+
+
+async def refund(conn: Connection, deposit_id: UUID, *, observation: DepositObservation) -> list[PostResult]:
+    """Take a completed deposit back: from the player what is there, the rest from the house.
+
+    One result for each of the two that pays; none when the deposit is not completed. Call under `lock_many`.
+    """
     cursor = await conn.execute(
-        SQL.fail_deposit,
+        SQL.refund_deposit,
         {
-            "tenant_id": tenant_id,
-            "player_id": player_id,
             "deposit_id": deposit_id,
-            "provider_ref": provider_ref,
-            "failure_code": failure_code,
+            "provider_event_id": observation.provider_event_id,
+            "provider_sequence": observation.sequence,
+            "request_hash": request_hash("refund", str(deposit_id)),
+            "occurred_at": observation.occurred_at,
         },
     )
+    return results_in_order(await cursor.fetchall())
+
+
+async def record(conn: Connection, deposit_id: UUID, *, observation: DepositObservation, is_failed: bool) -> None:
+    """Write down what moves no money. Call under `lock_many`."""
+    await conn.execute(
+        SQL.record_deposit,
+        {
+            "deposit_id": deposit_id,
+            "is_failed": is_failed,
+            "provider_ref": observation.provider_ref,
+            "failure_code": observation.failure_code,
+            "status_class": observation.status_class.value,
+            "provider_sequence": observation.sequence,
+        },
+    )
+
+
+async def find_payment(
+    conn: Connection, *, provider: str, reference: str | None, provider_ref: str | None
+) -> PaymentKey | None:
+    """The deposit that a provider means: by our id of it, else by its own name for the payment."""
+    deposit_id = _find_uuid(reference)
+    cursor = await conn.execute(
+        SQL.find_payment, {"provider": provider, "deposit_id": deposit_id, "provider_ref": provider_ref}
+    )
     row = await cursor.fetchone()
-    assert row is not None, "a function returns a row"
-    return bool(row[0])
+    return None if row is None else PaymentKey._make(row)
+
+
+async def find_one(conn: Connection, tenant_id: UUID, *, deposit_id: UUID) -> DueDeposit | None:
+    """What is needed to ask the provider about a deposit."""
+    cursor = await conn.execute(SQL.find_deposit, {"tenant_id": tenant_id, "deposit_id": deposit_id})
+    row = await cursor.fetchone()
+    return None if row is None else DueDeposit._make(row)
+
+
+async def list_due(conn: Connection, *, now: datetime, limit: int) -> list[DueDeposit]:
+    """Open deposits whose provider is to be asked, the longest due first."""
+    cursor = await conn.execute(SQL.list_due_deposits, {"now": now, "limit": limit})
+    return [DueDeposit._make(row) for row in await cursor.fetchall()]
+
+
+async def take_check(conn: Connection, deposit_id: UUID, *, checks: int, next_check_at: datetime) -> bool:
+    """Take check number `checks` of a deposit, and set when the next is due; False: somebody else has it."""
+    cursor = await conn.execute(
+        SQL.check_deposit, {"deposit_id": deposit_id, "checks": checks, "next_check_at": next_check_at}
+    )
+    return await cursor.fetchone() == (True,)
 
 
 async def is_opened(conn: Connection, tenant_id: UUID, *, player_id: UUID, idempotency_key: str) -> bool:
@@ -103,3 +178,52 @@ async def is_opened(conn: Connection, tenant_id: UUID, *, player_id: UUID, idemp
         SQL.is_opened, {"tenant_id": tenant_id, "player_id": player_id, "idempotency_key": idempotency_key}
     )
     return await cursor.fetchone() == (True,)
+
+
+def _find_uuid(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        return None
+
+
+def _stored(row: TupleRow) -> StoredDeposit:
+    (
+        id_,
+        tenant_id,
+        player_id,
+        amount,
+        currency,
+        state,
+        method,
+        provider,
+        provider_ref,
+        provider_event_id,
+        failure_code,
+        status_class,
+        provider_sequence,
+        checks,
+        idempotency_key,
+        request_hash_,
+        created_at,
+        updated_at,
+    ) = row
+    return StoredDeposit(
+        id=id_,
+        tenant_id=tenant_id,
+        player_id=player_id,
+        money=Money(amount_minor=amount, currency=currency),
+        state=DepositState(state),
+        method=method,
+        provider=provider,
+        provider_ref=provider_ref,
+        provider_event_id=provider_event_id,
+        failure_code=failure_code,
+        status_class=None if status_class is None else StatusClass(status_class),
+        provider_sequence=provider_sequence,
+        checks=checks,
+        idempotency_key=idempotency_key,
+        request_hash=bytes(request_hash_),
+        created_at=created_at,
+        updated_at=updated_at,
+    )

@@ -2,15 +2,21 @@
 
     POST body ─ api ─▶ OpenDeposit
       [write]  the row, so that the provider's answer can never be homeless        → OpenedDeposit, committed
-      [effect] capture at the provider, outside any transaction, with our own key  → Outcome
-      [write]  ledger and row together                                             → PostResult, committed
+      [effect] capture at the provider, outside any transaction, with our own key  → Done | Refused | Pending | Unknown
+      [write]  what the provider said: ledger and row together                     → Observed, committed
       [pure]   the answer
 
-A request that died half-way is taken up where it stopped when its key is repeated: every step is idempotent.
+A request that died half-way is taken up where it stopped when its key is repeated: every step is idempotent. What the
+answer did not say a webhook says later, or a poll; all three end in `observe_many`.
 """
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
+from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -25,18 +31,31 @@ from backend.app.domain.deposit import (
     deposit_from,
     ensure_opened,
 )
-from backend.app.domain.ledger import PostResult, balance_after, ensure_posted
+from backend.app.domain.deposit_observation import (
+    CHECKS_BEFORE_LOST,
+    LOST_CODE,
+    DepositObservation,
+    next_check_after,
+    observation_from,
+)
+from backend.app.domain.finding import Finding, FindingType, Severity
+from backend.app.domain.ledger import balance_after, ensure_posted
 from backend.app.domain.money import minor_from_major
+from backend.app.domain.psp_event import Applied, Effect, PspEvent, StatusClass
 from backend.app.domain.tenant import account_id_of
-from backend.app.psp.adapter import CaptureRequest, Done, Pending, PspAdapter, Refused, Unknown
-from backend.app.repositories import deposit_repo
-from backend.app.repositories.database import Database
-from backend.app.repositories.deposit_repo import CaptureDeposit
+from backend.app.psp.adapter import CaptureRequest, Done, NotFound, Outcome, Pending, PspAdapter, Refused, Unknown
+from backend.app.repositories import deposit_repo, finding_repo, psp_account_repo
+from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.deposit_repo import DueDeposit
 from backend.app.repositories.group_commit import GroupCommit
+from backend.app.services.deposit_observations import NotBooked, Observed, observe_many
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.wallets import Wallets
 
 log = structlog.get_logger()
+
+# Providers asked at the same time by one run of the poll.
+ASKED_AT_ONCE_MAX: Final = 8
 
 
 class Deposits:
@@ -61,8 +80,8 @@ class Deposits:
         self._opener: GroupCommit[OpenDeposit, OpenedDeposit] = GroupCommit(
             "deposit_open", database, deposit_repo.open_many
         )
-        self._capturer: GroupCommit[CaptureDeposit, PostResult] = GroupCommit(
-            "deposit_capture", database, deposit_repo.capture_many
+        self._settler: GroupCommit[DepositObservation, Observed | None] = GroupCommit(
+            "deposit_settle", database, _settle_many
         )
 
     def unverified_cap_minor(self, currency: str) -> int:
@@ -78,7 +97,12 @@ class Deposits:
         ensure_opened(command, opened)
         is_replay = opened.code == OpenCode.EXISTS
         deposit = deposit_from(command, opened)
-        if deposit.state is DepositState.FAILED or self._psp is None:
+        if deposit.state in (DepositState.FAILED, DepositState.REFUNDED):
+            return await self._answer_unmoved(command, deposit, is_replay=is_replay)
+        if deposit.state is DepositState.COMPLETED:
+            # Nobody need be asked: the door answers again as it did then.
+            return await self._settle(command, deposit, _as_known(deposit), is_replay=is_replay)
+        if self._psp is None:
             return await self._answer_unmoved(command, deposit, is_replay=is_replay)
 
         outcome = await self._psp.capture_deposit(
@@ -90,34 +114,10 @@ class Deposits:
                 idempotency_key=f"dep_{deposit.id}",
             )
         )
-        match outcome:
-            case Done() if outcome.money == command.money:
-                return await self._settle(command, deposit, outcome, is_replay=is_replay)
-            case Done():
-                # Another amount than was asked for is never credited on our own judgement: the deposit stays open, and
-                # what really moved comes back as an observation (webhook, pull) to be judged there.
-                log.error(
-                    "deposit.moved_otherwise",
-                    deposit_id=str(deposit.id),
-                    provider_ref=outcome.provider_ref,
-                    provider_event_id=outcome.provider_event_id,
-                )
-                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
-            case Refused():
-                await self._fail(command, deposit, outcome)
-                failed = replace(
-                    deposit,
-                    state=DepositState.FAILED,
-                    provider_ref=outcome.provider_ref,
-                    failure_code=outcome.failure_code,
-                )
-                return await self._answer_unmoved(command, failed, is_replay=is_replay)
-            case Unknown():
-                # The provider may have the money: the deposit stays open until somebody finds out.
-                log.warning("deposit.outcome_unknown", deposit_id=str(deposit.id), reason=outcome.reason)
-                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
-            case Pending():
-                return await self._answer_unmoved(command, deposit, is_replay=is_replay)
+        if isinstance(outcome, Unknown):
+            log.warning("deposit.outcome_unknown", deposit_id=str(deposit.id), reason=outcome.reason)
+            return await self._answer_unmoved(command, deposit, is_replay=is_replay)
+        return await self._settle(command, deposit, _told_by(outcome, deposit_id=deposit.id), is_replay=is_replay)
 
     def _reason_against(self, method: str) -> str | None:
         """Why a new deposit by the method cannot be taken; None when it can."""
@@ -125,50 +125,126 @@ class Deposits:
             return payment_method.reason_against(method)
         return "no provider takes this method here" if self._psp is None else None
 
-    async def _settle(self, command: OpenDeposit, deposit: Deposit, done: Done, *, is_replay: bool) -> DepositAnswer:
-        assert self._psp is not None, "somebody has confirmed it"
-        result = await self._capturer.submit(
-            CaptureDeposit(
-                deposit_id=deposit.id,
-                tenant_id=command.tenant_id,
-                player_id=command.player_id,
-                money=command.money,
-                idempotency_key=command.idempotency_key,
-                request_hash=command.request_hash,
-                provider=self._psp.provider,
-                provider_ref=done.provider_ref,
-                provider_event_id=done.provider_event_id,
-                occurred_at=done.occurred_at,
+    async def observe(self, conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
+        """Apply what a provider event says about a deposit, inside the caller's transaction.
+
+        `account_id` is the account that the delivery was verified for; None when we asked ourselves, or it names none.
+        Raises NotBooked when the door did not take it, for a reason that may pass.
+        """
+        key = await deposit_repo.find_payment(
+            conn,
+            provider=event.provider,
+            reference=event.reference,
+            provider_ref=event.provider_ref,
+        )
+        if key is None:
+            return await _report_orphan(conn, event, account_id=account_id)
+        return await self._apply(conn, observation_from(event, deposit_id=key.deposit_id, account_id=account_id))
+
+    async def pull(self, tenant_id: UUID, deposit_id: UUID) -> Applied | None:
+        """Ask the provider about a deposit and apply the answer; None when there is none, or nobody to ask.
+
+        Raises NotBooked.
+        """
+        async with self._database.connection() as conn:
+            found = await deposit_repo.find_one(conn, tenant_id, deposit_id=deposit_id)
+        return None if found is None else await self._ask(found)
+
+    async def resolve_due(self, *, now: datetime, limit: int) -> int:
+        """Ask about the open deposits that are due, the longest due first; how many were asked about.
+
+        30 s after a deposit was opened, then less and less often, and daily for as long as it is open.
+        """
+        async with self._database.connection() as conn:
+            due = await deposit_repo.list_due(conn, now=now, limit=limit)
+        asked = 0
+        for start in range(0, len(due), ASKED_AT_ONCE_MAX):
+            group = due[start : start + ASKED_AT_ONCE_MAX]
+            asked += sum(await asyncio.gather(*(self._check(each, now=now) for each in group)))
+        return asked
+
+    async def _check(self, due: DueDeposit, *, now: datetime) -> bool:
+        async with self._database.connection() as conn:
+            is_taken = await deposit_repo.take_check(
+                conn, due.deposit_id, checks=due.checks, next_check_at=now + next_check_after(due.checks)
             )
-        )
-        # From here on the outcome is committed.
-        await self._mismatches.note(
-            result, tenant_id=command.tenant_id, player_id=command.player_id, currency=command.money.currency
-        )
-        ensure_posted(result, money=command.money)
-        completed = replace(
-            deposit,
-            state=DepositState.COMPLETED,
-            provider_ref=done.provider_ref,
-            provider_event_id=done.provider_event_id,
-            updated_at=result.recorded_at,
-        )
-        return DepositAnswer(
-            deposit=completed,
-            balance=balance_after(result, currency=command.money.currency),
-            is_replay=is_replay,
+        if not is_taken:
+            return False
+        try:
+            await self._ask(due, is_lost_if_unknown=due.checks >= CHECKS_BEFORE_LOST)
+        except NotBooked as error:
+            log.error("deposit.not_booked", deposit_id=str(due.deposit_id), reason=str(error))
+        return True
+
+    async def _ask(self, due: DueDeposit, *, is_lost_if_unknown: bool = False) -> Applied | None:
+        if self._psp is None or due.provider != self._psp.provider:
+            return None
+        account_id, reference = account_id_of(due.tenant_id), str(due.deposit_id)
+        if due.provider_ref is not None:
+            found = await self._psp.get_payment(due.provider_ref, account_id=account_id)
+        else:
+            found = await self._psp.find_payment_by_reference(reference, account_id=account_id)
+        if isinstance(found, Unknown):
+            log.warning("deposit.pull_unanswered", deposit_id=reference, reason=found.reason)
+            return None
+        if isinstance(found, NotFound):
+            if not is_lost_if_unknown:
+                return Applied(
+                    effect=Effect.NOTHING_NEW,
+                    tenant_id=due.tenant_id,
+                    tx_id=due.deposit_id,
+                    detail="the provider knows of no such payment",
+                )
+            arrived = DepositObservation(
+                deposit_id=due.deposit_id, status_class=StatusClass.FAILED, failure_code=LOST_CODE
+            )
+        elif found.reference not in (None, reference):
+            log.error("deposit.pull_of_another", deposit_id=reference, reference=found.reference)
+            return None
+        else:
+            arrived = observation_from(found, deposit_id=due.deposit_id, account_id=None)
+        async with self._database.transaction() as conn:
+            return await self._apply(conn, arrived)
+
+    async def _apply(self, conn: Connection, arrived: DepositObservation) -> Applied:
+        (observed,) = await observe_many(conn, [arrived])
+        assert observed is not None, "deposits are never removed"
+        deposit = observed.deposit
+        if observed.refusal is not None:
+            raise NotBooked(f"{observed.refusal.code} for deposit {deposit.id}")
+        for result in observed.posted:
+            self._mismatches.note_soon(
+                result, tenant_id=deposit.tenant_id, player_id=deposit.player_id, currency=deposit.money.currency
+            )
+        return Applied(
+            effect=observed.plan.effect, tenant_id=deposit.tenant_id, tx_id=deposit.id, detail=observed.plan.detail
         )
 
-    async def _fail(self, command: OpenDeposit, deposit: Deposit, refused: Refused) -> None:
-        async with self._database.connection() as conn:
-            await deposit_repo.fail(
-                conn,
-                command.tenant_id,
-                player_id=command.player_id,
-                deposit_id=deposit.id,
-                provider_ref=refused.provider_ref,
-                failure_code=refused.failure_code,
-            )
+    async def _settle(
+        self, command: OpenDeposit, deposit: Deposit, arrived: DepositObservation, *, is_replay: bool
+    ) -> DepositAnswer:
+        observed = await self._settler.submit(arrived)
+        # From here on the outcome is committed.
+        assert observed is not None, "its row was written a moment ago"
+        now_known = replace(
+            deposit,
+            state=observed.deposit.state,
+            provider_ref=observed.deposit.provider_ref,
+            provider_event_id=observed.deposit.provider_event_id,
+            failure_code=observed.deposit.failure_code,
+            updated_at=observed.deposit.updated_at,
+        )
+        if not observed.posted:
+            return await self._answer_unmoved(command, now_known, is_replay=is_replay)
+        (result,) = observed.posted
+        currency = command.money.currency
+        await self._mismatches.note(result, tenant_id=command.tenant_id, player_id=command.player_id, currency=currency)
+        ensure_posted(result, money=command.money)
+        return DepositAnswer(
+            deposit=replace(now_known, updated_at=result.recorded_at),
+            balance=balance_after(result, currency=currency),
+            is_replay=is_replay,
+        )
 
     async def _answer_unmoved(self, command: OpenDeposit, deposit: Deposit, *, is_replay: bool) -> DepositAnswer:
         balance = await self._wallets.balance(command.tenant_id, player_id=command.player_id)
@@ -184,4 +260,77 @@ class Deposits:
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for deposits under way."""
         await self._opener.drain(deadline_seconds=deadline_seconds)
-        await self._capturer.drain(deadline_seconds=deadline_seconds)
+        await self._settler.drain(deadline_seconds=deadline_seconds)
+
+
+async def _settle_many(conn: Connection, observations: Sequence[DepositObservation]) -> list[Observed | None]:
+    async with conn.transaction():
+        return await observe_many(conn, observations, is_answer=True)
+
+
+def _told_by(outcome: Outcome, *, deposit_id: UUID) -> DepositObservation:
+    """What an answer of the provider tells, as a webhook would."""
+    match outcome:
+        case Done():
+            return DepositObservation(
+                deposit_id=deposit_id,
+                status_class=StatusClass.SUCCESS,
+                sequence=outcome.sequence,
+                money=outcome.money,
+                provider_ref=outcome.provider_ref,
+                provider_event_id=outcome.provider_event_id,
+                occurred_at=outcome.occurred_at,
+            )
+        case Refused():
+            return DepositObservation(
+                deposit_id=deposit_id,
+                status_class=StatusClass.FAILED,
+                provider_ref=outcome.provider_ref,
+                failure_code=outcome.failure_code,
+            )
+        case Pending():
+            return DepositObservation(
+                deposit_id=deposit_id, status_class=StatusClass.PENDING, provider_ref=outcome.provider_ref
+            )
+        case Unknown():
+            raise AssertionError("nothing was told")
+
+
+def _as_known(deposit: Deposit) -> DepositObservation:
+    return DepositObservation(
+        deposit_id=deposit.id,
+        status_class=StatusClass.SUCCESS,
+        money=deposit.money,
+        provider_ref=deposit.provider_ref,
+        provider_event_id=deposit.provider_event_id,
+    )
+
+
+async def _report_orphan(conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
+    """A payment that is not ours: a finding of the account's tenant, where the account is known."""
+    tenant_id = None
+    if account_id is not None:
+        tenant_id = await psp_account_repo.find_tenant(conn, provider=event.provider, account_id=account_id)
+    if tenant_id is not None:
+        is_money = event.status_class in (StatusClass.SUCCESS, StatusClass.REVERSED)
+        await finding_repo.open_finding(
+            conn,
+            tenant_id,
+            Finding(
+                provider=event.provider,
+                tenant_id=tenant_id,
+                finding_type=FindingType.ORPHAN_WEBHOOK,
+                severity=Severity.HIGH if is_money else Severity.MEDIUM,
+                subject=f"payment:{event.provider_ref}",
+                message=f"{event.type} for a payment that we do not know",
+                evidence={
+                    "type": event.type.value,
+                    "reference": event.reference,
+                    "theirs_amount": None if event.money is None else str(event.money),
+                    "account_id": account_id,
+                },
+                provider_event_id=event.provider_event_id,
+                provider_ref=event.provider_ref,
+            ),
+        )
+    return Applied(effect=Effect.ORPHAN, tenant_id=tenant_id, tx_id=None, detail="no such payment of ours")

@@ -1,5 +1,6 @@
 """Evidence that the two sides differ: counter, metric, log line and a row for each wallet and class."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -66,18 +67,29 @@ class MismatchRecorder:
     def __init__(self, database: Database, *, is_enabled: bool) -> None:
         self._is_enabled = is_enabled
         self._writer: GroupCommit[Mismatch, None] = GroupCommit("mismatch", database, _store)
+        self._under_way: set[asyncio.Task[None]] = set()
 
     async def note(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> None:
         """Record the difference that a decision saw, if any. Never fails the money path: evidence that cannot be stored
         now is logged, and the next decision on the wallet sees the same difference again.
         """
         mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
-        if mismatch is None or not self._is_enabled:
-            return
+        if mismatch is not None and self._is_enabled:
+            await self._keep(mismatch)
+
+    def note_soon(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> None:
+        """The same without waiting: for a caller who holds the wallet's locks until its own commit."""
+        mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
+        if mismatch is not None and self._is_enabled:
+            task = asyncio.create_task(self._keep(mismatch), name="mismatch")
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _keep(self, mismatch: Mismatch) -> None:
         record_balance_mismatch(
-            tenant_id,
-            player_id,
-            currency,
+            mismatch.tenant_id,
+            mismatch.player_id,
+            mismatch.currency,
             mismatch.legacy_available,
             mismatch.ledger_available,
             player_held=mismatch.legacy_held,
@@ -88,10 +100,11 @@ class MismatchRecorder:
         try:
             await self._writer.submit(mismatch)
         except (TemporarilyUnavailable, psycopg.Error) as error:
-            log.error("ledger.mismatch_not_stored", tenant_id=str(tenant_id), error=str(error))
+            log.error("ledger.mismatch_not_stored", tenant_id=str(mismatch.tenant_id), error=str(error))
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for evidence under way."""
+        await asyncio.gather(*self._under_way)
         await self._writer.drain(deadline_seconds=deadline_seconds)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
+from backend.app.services.webhook_secrets import WebhookSecrets
 
 
 class Readiness:
@@ -14,8 +15,9 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, *, expected_revision: str) -> None:
+    def __init__(self, database: Database, secrets: WebhookSecrets, *, expected_revision: str) -> None:
         self._database = database
+        self._secrets = secrets
         self._expected_revision = expected_revision
         self.is_stopping = False
 
@@ -26,8 +28,9 @@ class Readiness:
         try:
             async with asyncio.timeout(2), self._database.connection() as conn:
                 revision = await presence.find_revision(conn)
+                if revision != self._expected_revision:
+                    needed = self._expected_revision
+                    return (f"the schema is at {revision}, this release needs {needed}: hakem db migrate",)
+                return await self._secrets.problems(conn)
         except (TemporarilyUnavailable, TimeoutError):
             return ("the database does not answer",)
-        if revision != self._expected_revision:
-            return (f"the schema is at {revision}, this release needs {self._expected_revision}: hakem db migrate",)
-        return ()

@@ -14,7 +14,8 @@ SELECT
     deposited_today
 FROM deposit_open_v1(
     %(deposit_ids)b, %(tenant_ids)b, %(player_ids)b, %(currencies)b, %(amounts)b::BIGINT[], %(methods)b, %(providers)b,
-    %(idempotency_keys)b, %(request_hashes)b, %(unverified_caps)b::BIGINT[]
+    %(idempotency_keys)b, %(request_hashes)b, %(unverified_caps)b::BIGINT[],
+    %(first_check_after)s
 );
 
 -- name: capture_deposits
@@ -42,14 +43,119 @@ SELECT
     ledger_pending_after
 FROM deposit_capture_v1(
     %(deposit_ids)b, %(tenant_ids)b, %(player_ids)b, %(currencies)b, %(amounts)b::BIGINT[], %(idempotency_keys)b,
-    %(request_hashes)b, %(providers)b, %(provider_refs)b, %(provider_event_ids)b, %(occurred_ats)b::TIMESTAMPTZ[]
+    %(request_hashes)b, %(providers)b, %(provider_refs)b::TEXT[], %(provider_event_ids)b::TEXT[],
+    %(provider_sequences)b::BIGINT[], %(occurred_ats)b::TIMESTAMPTZ[]
 );
 
--- name: fail_deposit
--- Records the provider's final refusal; whether the deposit was still open.
-SELECT deposit_fail_v1(
-    %(tenant_id)s, %(player_id)s, %(deposit_id)s, %(provider_ref)s::TEXT, %(failure_code)s
-) AS is_failed;
+-- name: lock_deposits
+-- Takes the rows of deposits for this transaction, as they are under their locks.
+SELECT
+    deposit.id,
+    deposit.tenant_id,
+    deposit.player_id,
+    deposit.amount,
+    deposit.currency,
+    deposit.state,
+    deposit.method,
+    deposit.provider,
+    deposit.provider_ref,
+    deposit.provider_event_id,
+    deposit.failure_code,
+    deposit.status_class,
+    deposit.provider_sequence,
+    deposit.checks,
+    deposit.idempotency_key,
+    deposit.request_hash,
+    deposit.created_at,
+    deposit.updated_at
+FROM deposit_lock_v1(%(deposit_ids)b) AS deposit;
+
+-- name: refund_deposit
+-- Takes a completed deposit back, one result row for each who pays.
+SELECT
+    event_no,
+    code,
+    is_replay,
+    transaction_id,
+    reference,
+    recorded_at,
+    arbiter,
+    epoch,
+    legacy_ok,
+    ledger_ok,
+    wallet_opened,
+    wallet_version,
+    legacy_available_before,
+    legacy_held_before,
+    ledger_available_before,
+    ledger_pending_before,
+    legacy_available_after,
+    legacy_held_after,
+    ledger_available_after,
+    ledger_pending_after
+FROM deposit_refund_v1(
+    %(deposit_id)s, %(provider_event_id)s::TEXT, %(provider_sequence)s::BIGINT, %(request_hash)s,
+    %(occurred_at)s::TIMESTAMPTZ
+);
+
+-- name: record_deposit
+-- Writes down what the provider was believed to say where no money moves.
+SELECT deposit_record_v1(
+    %(deposit_id)s, %(is_failed)s, %(provider_ref)s::TEXT, %(failure_code)s::TEXT, %(status_class)s::TEXT,
+    %(provider_sequence)s::BIGINT
+) AS recorded;
+
+-- name: find_payment
+-- The deposit that a provider means: by our id of it, else by its own name for the payment.
+SELECT
+    deposit.tenant_id,
+    deposit.id
+FROM deposits AS deposit
+WHERE deposit.id = %(deposit_id)s::UUID AND deposit.provider = %(provider)s
+UNION ALL
+(
+    SELECT
+        named.tenant_id,
+        named.id
+    FROM deposits AS named
+    WHERE
+        %(deposit_id)s::UUID IS NULL
+        AND named.provider = %(provider)s
+        AND named.provider_ref = %(provider_ref)s::TEXT
+    ORDER BY named.created_at, named.id
+    LIMIT 1
+)
+LIMIT 1;
+
+-- name: find_deposit
+-- What is needed to ask the provider about a deposit.
+SELECT
+    deposit.tenant_id,
+    deposit.id,
+    deposit.provider,
+    deposit.provider_ref,
+    deposit.state,
+    deposit.checks
+FROM deposits AS deposit
+WHERE deposit.id = %(deposit_id)s AND deposit.tenant_id = %(tenant_id)s;
+
+-- name: list_due_deposits
+-- Open deposits whose provider is to be asked, the longest due first.
+SELECT
+    deposit.tenant_id,
+    deposit.id,
+    deposit.provider,
+    deposit.provider_ref,
+    deposit.state,
+    deposit.checks
+FROM deposits AS deposit
+WHERE deposit.next_check_at <= %(now)s
+ORDER BY deposit.next_check_at, deposit.id
+LIMIT %(limit)s;
+
+-- name: check_deposit
+-- Takes the next check of a deposit; whether nobody else had taken it.
+SELECT deposit_check_v1(%(deposit_id)s, %(checks)s, %(next_check_at)s) AS is_taken;
 
 -- name: is_opened
 -- Whether a deposit with the key exists.

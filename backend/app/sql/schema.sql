@@ -71,7 +71,7 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 	mode_is_refused boolean
 );
 
-CREATE FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_occurred_ats timestamp with time zone[]) RETURNS SETOF public.ledger_result_v1
+CREATE FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) RETURNS SETOF public.ledger_result_v1
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -108,6 +108,9 @@ BEGIN
             state = 'completed',
             provider_ref = p_provider_refs[posted.event_no],
             provider_event_id = p_provider_event_ids[posted.event_no],
+            status_class = 'success',
+            provider_sequence = p_provider_sequences[posted.event_no],
+            next_check_at = NULL,
             updated_at = posted.recorded_at
         FROM posted
         WHERE
@@ -122,29 +125,61 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.deposit_fail_v1(p_tenant_id uuid, p_player_id uuid, p_deposit_id uuid, p_provider_ref text, p_failure_code text) RETURNS boolean
+CREATE FUNCTION public.deposit_check_v1(p_deposit_id uuid, p_checks integer, p_next_check_at timestamp with time zone) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     AS $$
-    WITH failed AS (
+    WITH taken AS (
         UPDATE deposits AS deposit
         SET
-            state = 'failed',
-            provider_ref = p_provider_ref,
-            failure_code = p_failure_code,
-            updated_at = clock_timestamp()
-        WHERE
-            deposit.tenant_id = p_tenant_id
-            AND deposit.player_id = p_player_id
-            AND deposit.id = p_deposit_id
-            AND deposit.state = 'pending_provider'
+            checks = deposit.checks + 1,
+            next_check_at = p_next_check_at
+        WHERE deposit.id = p_deposit_id AND deposit.state = 'pending_provider' AND deposit.checks = p_checks
         RETURNING deposit.id
     )
 
-    SELECT EXISTS (SELECT FROM failed)
+    SELECT EXISTS (SELECT FROM taken)
 $$;
 
-CREATE FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[]) RETURNS TABLE(event_no integer, code text, deposit_id uuid, state text, provider text, provider_ref text, provider_event_id text, failure_code text, created_at timestamp with time zone, updated_at timestamp with time zone, deposited_today bigint)
+CREATE TABLE public.deposits (
+    id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    method text NOT NULL,
+    provider text NOT NULL,
+    provider_ref text,
+    provider_event_id text,
+    failure_code text,
+    status_class text,
+    provider_sequence bigint,
+    next_check_at timestamp with time zone,
+    checks integer DEFAULT 0 NOT NULL,
+    idempotency_key text NOT NULL,
+    request_hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT deposits_amount_check CHECK ((amount > 0)),
+    CONSTRAINT deposits_state_check CHECK ((state = ANY (ARRAY['pending_provider'::text, 'completed'::text, 'failed'::text, 'refunded'::text]))),
+    CONSTRAINT deposits_status_class_check CHECK ((status_class = ANY (ARRAY['pending'::text, 'success'::text, 'failed'::text, 'reversed'::text])))
+)
+WITH (fillfactor='90');
+
+CREATE FUNCTION public.deposit_lock_v1(p_deposit_ids uuid[]) RETURNS SETOF public.deposits
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    SELECT deposit.*
+    FROM deposits AS deposit
+    WHERE deposit.id = ANY(p_deposit_ids)
+    ORDER BY deposit.id
+    FOR NO KEY UPDATE
+$$;
+
+CREATE FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[], p_first_check_after interval) RETURNS TABLE(event_no integer, code text, deposit_id uuid, state text, provider text, provider_ref text, provider_event_id text, failure_code text, created_at timestamp with time zone, updated_at timestamp with time zone, deposited_today bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -237,18 +272,137 @@ BEGIN
         END IF;
 
         INSERT INTO deposits (
-            id, tenant_id, player_id, amount, currency, state, method, provider, idempotency_key, request_hash,
-            created_at, updated_at
+            id, tenant_id, player_id, amount, currency, state, method, provider, next_check_at, idempotency_key,
+            request_hash, created_at, updated_at
         )
         VALUES (
             p_deposit_ids[v_no], p_tenant_ids[v_no], p_player_ids[v_no], p_amounts[v_no], p_currencies[v_no],
-            'pending_provider', p_methods[v_no], p_providers[v_no], p_idempotency_keys[v_no], p_request_hashes[v_no],
-            v_now, v_now
+            'pending_provider', p_methods[v_no], p_providers[v_no], v_now + p_first_check_after,
+            p_idempotency_keys[v_no], p_request_hashes[v_no], v_now, v_now
         );
         code := 'opened';
         state := 'pending_provider';
         RETURN NEXT;
     END LOOP;
+END
+$$;
+
+CREATE FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed boolean, p_provider_ref text, p_failure_code text, p_status_class text, p_provider_sequence bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    UPDATE deposits AS deposit
+    SET
+        state = CASE WHEN p_is_failed THEN 'failed' ELSE deposit.state END,
+        provider_ref = coalesce(deposit.provider_ref, p_provider_ref),
+        failure_code = coalesce(p_failure_code, deposit.failure_code),
+        status_class = p_status_class,
+        provider_sequence = p_provider_sequence,
+        next_check_at = CASE WHEN p_is_failed THEN NULL ELSE deposit.next_check_at END,
+        updated_at = CASE WHEN p_is_failed THEN clock_timestamp() ELSE deposit.updated_at END
+    WHERE deposit.id = p_deposit_id AND (deposit.state = 'pending_provider' OR NOT p_is_failed)
+$$;
+
+CREATE FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) RETURNS SETOF public.ledger_result_v1
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    v_deposit deposits%ROWTYPE;
+    v_available BIGINT;
+    v_from_player BIGINT;
+    v_amounts BIGINT[] := '{}';
+    v_keys TEXT[] := '{}';
+    v_debits TEXT[] := '{}';
+    v_events TEXT[];
+    v_lines INTEGER;
+    v_journal_id CONSTANT UUID := uuid_v7();
+BEGIN
+    SELECT deposit.* INTO v_deposit
+    FROM deposits AS deposit
+    WHERE deposit.id = p_deposit_id AND deposit.state = 'completed'
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+
+    -- As the door does it: fence, then player, then, in a statement of its own, who decides and what is there.
+    PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, tenant.number)
+    FROM tenants AS tenant
+    WHERE tenant.id = v_deposit.tenant_id;
+    PERFORM player.id
+    FROM players AS player
+    WHERE player.id = v_deposit.player_id AND player.tenant_id = v_deposit.tenant_id
+    FOR NO KEY UPDATE;
+    SELECT
+        CASE mode.arbiter
+            WHEN 'legacy' THEN player.balance_real_available
+            -- A wallet that is not opened fails closed.
+            WHEN 'ledger' THEN CASE WHEN wallet.opened_at IS NULL THEN 0 ELSE wallet.balance_real_available END
+        END
+    INTO v_available
+    FROM players AS player
+    INNER JOIN tenant_modes AS mode ON mode.tenant_id = player.tenant_id
+    LEFT JOIN wallet_balances AS wallet
+        ON wallet.tenant_id = player.tenant_id
+        AND wallet.player_id = player.id
+        AND wallet.currency = player.currency
+    WHERE player.id = v_deposit.player_id AND player.tenant_id = v_deposit.tenant_id;
+    v_from_player := least(greatest(v_available, 0), v_deposit.amount);
+
+    IF v_from_player > 0 THEN
+        v_amounts := v_amounts || v_from_player;
+        v_keys := v_keys || ('refund_' || v_deposit.id);
+        v_debits := v_debits || 'player:available'::TEXT;
+    END IF;
+    IF v_from_player < v_deposit.amount THEN
+        v_amounts := v_amounts || (v_deposit.amount - v_from_player);
+        v_keys := v_keys || ('refund_' || v_deposit.id || '_returns');
+        v_debits := v_debits || 'house:returns'::TEXT;
+    END IF;
+    v_lines := cardinality(v_amounts);
+    -- A provider event is on one line only: its key is unique.
+    v_events := array_fill(NULL::TEXT, ARRAY[v_lines]);
+    v_events[1] := p_provider_event_id;
+
+    RETURN QUERY
+    WITH posted AS MATERIALIZED (
+        SELECT *
+        FROM ledger_post_v1(
+            p_tenant_ids => array_fill(v_deposit.tenant_id, ARRAY[v_lines]),
+            p_player_ids => array_fill(v_deposit.player_id, ARRAY[v_lines]),
+            p_currencies => array_fill(v_deposit.currency, ARRAY[v_lines]),
+            p_types => array_fill('deposit_refunded'::TEXT, ARRAY[v_lines]),
+            p_amounts => v_amounts,
+            p_idempotency_keys => v_keys,
+            p_request_hashes => array_fill(p_request_hash, ARRAY[v_lines]),
+            p_references => array_fill(v_deposit.id, ARRAY[v_lines]),
+            p_providers => array_fill(v_deposit.provider, ARRAY[v_lines]),
+            p_provider_refs => array_fill(v_deposit.provider_ref, ARRAY[v_lines]),
+            p_provider_event_ids => v_events,
+            p_debit_accounts => v_debits,
+            p_credit_accounts => array_fill('psp:' || v_deposit.provider || ':clearing', ARRAY[v_lines]),
+            p_journal_ids => array_fill(v_journal_id, ARRAY[v_lines]),
+            p_occurred_ats => array_fill(p_occurred_at, ARRAY[v_lines]),
+            p_by_player => NULL,
+            p_metadata => NULL
+        )
+    ),
+
+    refunded AS (
+        UPDATE deposits AS deposit
+        SET
+            state = 'refunded',
+            status_class = 'reversed',
+            provider_sequence = p_provider_sequence,
+            next_check_at = NULL,
+            updated_at = posted.recorded_at
+        FROM posted
+        WHERE posted.event_no = 1 AND posted.code = 'applied' AND deposit.id = v_deposit.id
+    )
+
+    SELECT * FROM posted;
 END
 $$;
 
@@ -1183,6 +1337,26 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH removed AS (
+        DELETE FROM psp_events AS event
+        WHERE event.id IN (
+            SELECT old.id
+            FROM psp_events AS old
+            WHERE old.signature_status = 'unverified' AND old.received_at < p_before
+            ORDER BY old.received_at
+            LIMIT p_limit
+            FOR UPDATE SKIP LOCKED
+        )
+        RETURNING event.id
+    )
+
+    SELECT count(*)::INTEGER FROM removed
+$$;
+
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1232,6 +1406,28 @@ BEGIN
     PERFORM ledger_open_wallets_v1(array_fill(p_tenant_id, ARRAY[cardinality(v_unopened)]), v_unopened);
     RETURN cardinality(v_unopened);
 END
+$$;
+
+CREATE FUNCTION public.webhook_mode_v1(p_provider text) RETURNS TABLE(is_enforced boolean, source text)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        NOT level.is_killed
+        AND coalesce(own.value, level.global_value, level.environment_value, level.default_value),
+        CASE
+            WHEN level.is_killed THEN 'environment_false'
+            WHEN own.value IS NOT NULL THEN 'provider'
+            WHEN level.global_value IS NOT NULL THEN 'global'
+            WHEN level.environment_value IS NOT NULL THEN 'environment'
+            ELSE 'default'
+        END
+    FROM flag_levels AS level
+    LEFT JOIN flag_settings AS own
+        ON own.flag = level.flag
+        AND own.scope = 'provider'
+        AND own.holder = p_provider
+        AND (own.expires_at IS NULL OR own.expires_at > clock_timestamp())
+    WHERE level.flag = 'webhook_signature_enforced'
 $$;
 
 CREATE FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) RETURNS SETOF public.ledger_result_v1
@@ -1399,27 +1595,6 @@ CREATE TABLE public.audit_events (
     CONSTRAINT audit_events_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text])))
 );
 
-CREATE TABLE public.deposits (
-    id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    player_id uuid NOT NULL,
-    amount bigint NOT NULL,
-    currency text NOT NULL,
-    state text NOT NULL,
-    method text NOT NULL,
-    provider text NOT NULL,
-    provider_ref text,
-    provider_event_id text,
-    failure_code text,
-    idempotency_key text NOT NULL,
-    request_hash bytea NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT deposits_amount_check CHECK ((amount > 0)),
-    CONSTRAINT deposits_state_check CHECK ((state = ANY (ARRAY['pending_provider'::text, 'completed'::text, 'failed'::text])))
-)
-WITH (fillfactor='90');
-
 CREATE VIEW public.flag_levels AS
 SELECT
     NULL::text AS flag,
@@ -1573,7 +1748,39 @@ CREATE TABLE public.psp_accounts (
     provider text NOT NULL,
     account_id text NOT NULL,
     tenant_id uuid NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    webhook_secret_name text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT psp_accounts_webhook_secret_name_check CHECK (((webhook_secret_name ~ '^[A-Z][A-Z0-9_]{0,39}$'::text) AND (webhook_secret_name !~ '(^|_)PREVIOUS$'::text)))
+);
+
+CREATE TABLE public.psp_events (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    account_id text NOT NULL,
+    provider_event_id text,
+    signature_status text NOT NULL,
+    signature_result text NOT NULL,
+    secret_name text,
+    state text DEFAULT 'pending'::text NOT NULL,
+    body bytea NOT NULL,
+    body_size integer NOT NULL,
+    body_sha256 bytea NOT NULL,
+    headers jsonb NOT NULL,
+    request_id text,
+    received_at timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    next_attempt_at timestamp with time zone,
+    last_error text,
+    event_type text,
+    effect text,
+    detail text,
+    tenant_id uuid,
+    tx_id uuid,
+    applied_at timestamp with time zone,
+    CONSTRAINT psp_events_due_check CHECK (((state = 'pending'::text) = (next_attempt_at IS NOT NULL))),
+    CONSTRAINT psp_events_named_check CHECK (((signature_status = 'unverified'::text) OR (provider_event_id IS NOT NULL))),
+    CONSTRAINT psp_events_signature_status_check CHECK ((signature_status = ANY (ARRAY['valid'::text, 'unverified'::text]))),
+    CONSTRAINT psp_events_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'applied'::text, 'ignored'::text, 'quarantined'::text, 'dead'::text])))
 );
 
 CREATE TABLE public.reconciliation_findings (
@@ -1787,6 +1994,9 @@ ALTER TABLE ONLY public.players
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_pkey PRIMARY KEY (provider, account_id);
 
+ALTER TABLE ONLY public.psp_events
+    ADD CONSTRAINT psp_events_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
 
@@ -1833,9 +2043,13 @@ CREATE INDEX audit_events_object_index ON public.audit_events USING btree (objec
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
 
+CREATE INDEX deposits_due_index ON public.deposits USING btree (next_check_at, id) WHERE (next_check_at IS NOT NULL);
+
 CREATE INDEX deposits_id_index ON public.deposits USING btree (id);
 
 CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, player_id, created_at DESC, id DESC);
+
+CREATE INDEX deposits_provider_ref_index ON public.deposits USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
@@ -1855,7 +2069,21 @@ CREATE UNIQUE INDEX players_external_id_key ON public.players USING btree (tenan
 
 CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id DESC);
 
+CREATE INDEX psp_accounts_secret_index ON public.psp_accounts USING btree (provider, webhook_secret_name, account_id) WHERE (webhook_secret_name IS NOT NULL);
+
 CREATE INDEX psp_accounts_tenant_index ON public.psp_accounts USING btree (tenant_id, provider, account_id);
+
+CREATE INDEX psp_events_dead_index ON public.psp_events USING btree (id) WHERE (state = 'dead'::text);
+
+CREATE INDEX psp_events_due_index ON public.psp_events USING btree (next_attempt_at, id) WHERE (state = 'pending'::text);
+
+CREATE INDEX psp_events_tenant_index ON public.psp_events USING btree (tenant_id, id DESC);
+
+CREATE INDEX psp_events_tx_index ON public.psp_events USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
+CREATE INDEX psp_events_unverified_index ON public.psp_events USING btree (provider, received_at) WHERE (signature_status = 'unverified'::text);
+
+CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (provider, account_id, provider_event_id) WHERE (signature_status = 'valid'::text);
 
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
@@ -1914,19 +2142,33 @@ ALTER TABLE ONLY public.players
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.psp_events
+    ADD CONSTRAINT psp_events_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_occurred_ats timestamp with time zone[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_occurred_ats timestamp with time zone[]) TO hakem_service;
+REVOKE ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.deposit_fail_v1(p_tenant_id uuid, p_player_id uuid, p_deposit_id uuid, p_provider_ref text, p_failure_code text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.deposit_fail_v1(p_tenant_id uuid, p_player_id uuid, p_deposit_id uuid, p_provider_ref text, p_failure_code text) TO hakem_service;
+REVOKE ALL ON FUNCTION public.deposit_check_v1(p_deposit_id uuid, p_checks integer, p_next_check_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_check_v1(p_deposit_id uuid, p_checks integer, p_next_check_at timestamp with time zone) TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[]) TO hakem_service;
+GRANT SELECT ON TABLE public.deposits TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.deposit_lock_v1(p_deposit_ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_lock_v1(p_deposit_ids uuid[]) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[], p_first_check_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[], p_first_check_after interval) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed boolean, p_provider_ref text, p_failure_code text, p_status_class text, p_provider_sequence bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed boolean, p_provider_ref text, p_failure_code text, p_status_class text, p_provider_sequence bigint) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) FROM PUBLIC;
 
@@ -1940,6 +2182,9 @@ REVOKE ALL ON FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids u
 GRANT ALL ON FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_event_ids text[], p_wanted boolean[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
 
@@ -1979,8 +2224,6 @@ GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
 
-GRANT SELECT ON TABLE public.deposits TO hakem_service;
-
 GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.flag_settings TO hakem_service;
@@ -2016,6 +2259,30 @@ GRANT UPDATE(is_active) ON TABLE public.players TO hakem_service;
 GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
+
+GRANT UPDATE(webhook_secret_name) ON TABLE public.psp_accounts TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(state) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(attempts) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(next_attempt_at) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(last_error) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(event_type) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(effect) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(detail) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(tenant_id) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(tx_id) ON TABLE public.psp_events TO hakem_service;
+
+GRANT UPDATE(applied_at) ON TABLE public.psp_events TO hakem_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
 

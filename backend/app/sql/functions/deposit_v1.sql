@@ -13,7 +13,9 @@ CREATE FUNCTION deposit_open_v1(
     p_idempotency_keys TEXT[],
     p_request_hashes BYTEA[],
     -- The most an unverified player may deposit in a UTC day, in the minor units of the request's currency.
-    p_unverified_caps BIGINT[]
+    p_unverified_caps BIGINT[],
+    -- After how long the provider is asked, should nobody have heard of it by then.
+    p_first_check_after INTERVAL
 )
 RETURNS TABLE (
     event_no INTEGER,
@@ -120,109 +122,17 @@ BEGIN
         END IF;
 
         INSERT INTO deposits (
-            id, tenant_id, player_id, amount, currency, state, method, provider, idempotency_key, request_hash,
-            created_at, updated_at
+            id, tenant_id, player_id, amount, currency, state, method, provider, next_check_at, idempotency_key,
+            request_hash, created_at, updated_at
         )
         VALUES (
             p_deposit_ids[v_no], p_tenant_ids[v_no], p_player_ids[v_no], p_amounts[v_no], p_currencies[v_no],
-            'pending_provider', p_methods[v_no], p_providers[v_no], p_idempotency_keys[v_no], p_request_hashes[v_no],
-            v_now, v_now
+            'pending_provider', p_methods[v_no], p_providers[v_no], v_now + p_first_check_after,
+            p_idempotency_keys[v_no], p_request_hashes[v_no], v_now, v_now
         );
         code := 'opened';
         state := 'pending_provider';
         RETURN NEXT;
     END LOOP;
 END
-$$;
-
--- Settles deposits the provider has confirmed: ledger row, balances and deposit row together. The ledger's key is the
--- player's own key, so whoever confirms first (the answer or a webhook), the money arrives once.
-CREATE FUNCTION deposit_capture_v1(
-    p_deposit_ids UUID[],
-    p_tenant_ids UUID[],
-    p_player_ids UUID[],
-    p_currencies TEXT[],
-    p_amounts BIGINT[],
-    p_idempotency_keys TEXT[],
-    p_request_hashes BYTEA[],
-    p_providers TEXT[],
-    p_provider_refs TEXT[],
-    p_provider_event_ids TEXT[],
-    p_occurred_ats TIMESTAMPTZ[]
-)
-RETURNS SETOF LEDGER_RESULT_V1
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
-SET plan_cache_mode = force_generic_plan
-SET enable_seqscan = off
-AS $$
-BEGIN
-    RETURN QUERY
-    WITH posted AS MATERIALIZED (
-        SELECT *
-        FROM ledger_post_v1(
-            p_tenant_ids => p_tenant_ids,
-            p_player_ids => p_player_ids,
-            p_currencies => p_currencies,
-            p_types => array_fill('deposit_captured'::TEXT, ARRAY[cardinality(p_tenant_ids)]),
-            p_amounts => p_amounts,
-            p_idempotency_keys => p_idempotency_keys,
-            p_request_hashes => p_request_hashes,
-            p_references => p_deposit_ids,
-            p_providers => p_providers,
-            p_provider_refs => p_provider_refs,
-            p_provider_event_ids => p_provider_event_ids,
-            p_debit_accounts => NULL,
-            p_credit_accounts => NULL,
-            p_journal_ids => NULL,
-            p_occurred_ats => p_occurred_ats,
-            p_by_player => NULL,
-            p_metadata => NULL
-        )
-    ),
-
-    settled AS (
-        UPDATE deposits AS deposit
-        SET
-            state = 'completed',
-            provider_ref = p_provider_refs[posted.event_no],
-            provider_event_id = p_provider_event_ids[posted.event_no],
-            updated_at = posted.recorded_at
-        FROM posted
-        WHERE
-            posted.code = 'applied'
-            AND deposit.tenant_id = p_tenant_ids[posted.event_no]
-            AND deposit.player_id = p_player_ids[posted.event_no]
-            AND deposit.id = p_deposit_ids[posted.event_no]
-            AND deposit.state = 'pending_provider'
-    )
-
-    SELECT * FROM posted;
-END
-$$;
-
--- Records a provider's final refusal. Returns whether this call did it (false: the deposit was no longer open).
-CREATE FUNCTION deposit_fail_v1(
-    p_tenant_id UUID, p_player_id UUID, p_deposit_id UUID, p_provider_ref TEXT, p_failure_code TEXT
-)
-RETURNS BOOLEAN
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, public, pg_temp
-AS $$
-    WITH failed AS (
-        UPDATE deposits AS deposit
-        SET
-            state = 'failed',
-            provider_ref = p_provider_ref,
-            failure_code = p_failure_code,
-            updated_at = clock_timestamp()
-        WHERE
-            deposit.tenant_id = p_tenant_id
-            AND deposit.player_id = p_player_id
-            AND deposit.id = p_deposit_id
-            AND deposit.state = 'pending_provider'
-        RETURNING deposit.id
-    )
-
-    SELECT EXISTS (SELECT FROM failed)
 $$;

@@ -3,7 +3,10 @@ REVOKE ALL ON FUNCTION
 ledger_open_wallets_v1, ledger_event_meaning_v1, ledger_event_refusal_v1, ledger_load_v1, ledger_replay_v1, refuse_change
 FROM PUBLIC;
 REVOKE ALL ON FUNCTION
-ledger_post_v1, withdrawal_request_v1, deposit_open_v1, deposit_capture_v1, deposit_fail_v1, wallet_open_v1 FROM PUBLIC;
+ledger_post_v1, withdrawal_request_v1, deposit_open_v1, deposit_lock_v1, deposit_capture_v1, deposit_refund_v1,
+deposit_record_v1, deposit_check_v1, wallet_open_v1
+FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-ledger_post_v1, withdrawal_request_v1, deposit_open_v1, deposit_capture_v1, deposit_fail_v1, wallet_open_v1
+ledger_post_v1, withdrawal_request_v1, deposit_open_v1, deposit_lock_v1, deposit_capture_v1, deposit_refund_v1,
+deposit_record_v1, deposit_check_v1, wallet_open_v1
 TO hakem_service;

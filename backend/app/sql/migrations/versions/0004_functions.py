@@ -18,5 +18,6 @@ def upgrade() -> None:
         "withdrawal_request_v1",
         "deposit_v1",
         "wallet_open_v1",
+        "deposit_observe_v1",
     )
     run_sql_file(revision)

@@ -1,0 +1,306 @@
+"""Applies what providers told us, once each, from the inbox.
+
+What is verified is applied in one transaction: inbox row, payment row, ledger, findings. What is not is a hint: the
+provider is asked about the payment that it names, if it is one of ours, and the answer is applied.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Final, Protocol
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from backend.app.domain.audit import Actor, AuditEntry
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.domain.payout import find_attempt_name
+from backend.app.domain.psp_delivery import (
+    HINT_LEASE,
+    UNVERIFIED_KEPT_FOR,
+    EventState,
+    Outcome,
+    PendingEvent,
+    PspEventFilter,
+    PspEventNotFound,
+    PspEventRow,
+    outcome_of,
+    retry_at,
+)
+from backend.app.domain.psp_event import Applied, PspEvent, PspEventType
+from backend.app.psp.registry import SCHEMES
+from backend.app.psp.webhook import UnparsableEvent
+from backend.app.repositories import audit_repo, deposit_repo, psp_account_repo, psp_event_repo
+from backend.app.repositories.database import Connection, Database
+from backend.app.services import psp_telemetry
+from backend.app.services.webhook_secrets import SHARED_NAMES
+
+log = structlog.get_logger()
+
+# Deliveries that one process applies at the same time.
+APPLIERS: Final = 4
+WAITING_MAX: Final = 10_000
+# What was not applied right after its answer (the process died, the database was away) is found after so long.
+SWEEP_SECONDS: Final = 5.0
+SWEEP_MAX: Final = 500
+PRUNED_MAX: Final = 1_000
+HINTS_MAX: Final = 10
+ERROR_CHARS_MAX: Final = 500
+
+
+class Observer(Protocol):
+    """Who applies provider events of one kind of payment."""
+
+    async def observe(self, conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
+        """Apply one event inside the caller's transaction."""
+        ...
+
+    async def pull(self, tenant_id: UUID, tx_id: UUID, /) -> Applied | None:
+        """Ask the provider about a payment and apply the answer; None when there is none."""
+        ...
+
+
+class PspInbox:
+    """The inbox of provider events. Built once per process; `payouts` None leaves those to be applied later."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        deposits: Observer,
+        payouts: Observer | None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._deposits = deposits
+        self._payouts = payouts
+        self._clock = clock
+        self._waiting: asyncio.Queue[UUID] = asyncio.Queue(WAITING_MAX)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to apply what comes in, and what earlier processes left."""
+        assert not self._tasks, "started once"
+        self._tasks = [asyncio.create_task(self._serve(), name=f"psp-inbox-{number}") for number in range(APPLIERS)]
+        self._tasks.append(asyncio.create_task(self._sweep(), name="psp-inbox-sweep"))
+
+    async def stop(self) -> None:
+        """Stop. What is under way is rolled back and found by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def apply_soon(self, event_id: UUID) -> None:
+        """Have a delivery applied right away; where too many wait already, by the next sweep."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._waiting.put_nowait(event_id)
+
+    async def apply_due(self, *, limit: int) -> int:
+        """Apply what is due, the longest due first; how many were applied."""
+        async with self._database.connection() as conn:
+            due = await psp_event_repo.list_due(conn, now=self._clock(), limit=limit)
+        waiting = iter(due)
+
+        async def apply_in_turn() -> int:
+            return sum([await self.apply(event_id) for event_id in waiting])
+
+        applied = sum(await asyncio.gather(*(apply_in_turn() for _ in range(APPLIERS))))
+        await self._measure()
+        return applied
+
+    async def apply(self, event_id: UUID) -> bool:
+        """Apply one delivery if it is due and nobody else does; whether it is done with.
+
+        Never raises: a failure is counted on the delivery, which is tried again later.
+        """
+        try:
+            async with self._database.transaction() as conn:
+                event = await psp_event_repo.lock_due(conn, event_id, now=self._clock())
+                if event is None:
+                    return False
+                if not event.is_verified:
+                    await psp_event_repo.lease_hint(conn, event.id, until=self._clock() + HINT_LEASE)
+                else:
+                    await self._finish(conn, event, await self._apply_verified(conn, event))
+            if not event.is_verified:
+                outcome = await self._follow_hint(event)
+                async with self._database.transaction() as conn:
+                    await self._finish(conn, event, outcome)
+        # Whatever it is, the delivery must not be lost, and must not keep others waiting for ever.
+        except Exception as error:
+            await self._postpone(event_id, error)
+            return False
+        return True
+
+    async def reprocess(self, scope_tenant_id: UUID | None, *, event_id: UUID, actor: Actor) -> PspEventRow:
+        """Make a delivery due again; the delivery. Raises PspEventNotFound, also for another tenant's."""
+        async with self._database.transaction() as conn:
+            before = await psp_event_repo.lock_one(conn, scope_tenant_id, event_id=event_id)
+            if before is None:
+                raise PspEventNotFound
+            await psp_event_repo.reopen(conn, event_id, now=self._clock())
+            after = await psp_event_repo.lock_one(conn, scope_tenant_id, event_id=event_id)
+            assert after is not None, "its row is ours"
+            await audit_repo.insert(
+                conn,
+                before.tenant_id,
+                AuditEntry(
+                    actor=actor,
+                    action="psp_event.reprocessed",
+                    object_kind="psp_event",
+                    object_id=str(event_id),
+                    before={"state": before.state, "attempts": before.attempts, "last_error": before.last_error},
+                    after={"state": after.state},
+                ),
+            )
+        self.apply_soon(event_id)
+        return after
+
+    async def list_page(
+        self, scope_tenant_id: UUID | None, *, asked: PspEventFilter, before_id: UUID | None, limit: int, offset: int
+    ) -> tuple[list[PspEventRow], int]:
+        """A page of deliveries of a tenant, or of all when it is None, newest first; and how many match."""
+        async with self._database.connection() as conn:
+            return await psp_event_repo.list_page(
+                conn, scope_tenant_id, asked=asked, before_id=before_id, limit=limit, offset=offset
+            )
+
+    async def _serve(self) -> None:
+        while True:
+            await self.apply(await self._waiting.get())
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self.apply_due(limit=SWEEP_MAX)
+                async with self._database.connection() as conn:
+                    before = self._clock() - UNVERIFIED_KEPT_FOR
+                    await psp_event_repo.prune_unverified(conn, before=before, limit=PRUNED_MAX)
+            except TemporarilyUnavailable as error:
+                log.warning("psp_inbox.sweep_failed", error=str(error))
+            # Without the sweep a failed delivery would wait for the next start of a process.
+            except Exception as error:
+                log.error("psp_inbox.sweep_crashed", exc_info=error)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _apply_verified(self, conn: Connection, event: PendingEvent) -> Outcome:
+        assert event.provider_event_id is not None, "a verified delivery has a name"
+        try:
+            told = SCHEMES[event.provider].parse_event(event.body, delivery_id=event.provider_event_id)
+        except UnparsableEvent as error:
+            log.error("psp_event.quarantined", provider=event.provider, event_id=str(event.id), reason=str(error))
+            return Outcome(state=EventState.QUARANTINED, last_error=str(error)[:ERROR_CHARS_MAX])
+        known = [each for each in told if each.type is not PspEventType.UNKNOWN]
+        if not known:
+            return Outcome(
+                state=EventState.IGNORED, event_type=PspEventType.UNKNOWN.value, detail="nothing that we act on"
+            )
+        applied = []
+        # In one order, so that two deliveries with the same payments do not wait for each other in a circle.
+        for each in sorted(known, key=lambda told: (told.reference or "", told.provider_ref or "")):
+            observer = self._observer_of(each)
+            if observer is None:
+                return Outcome(
+                    state=EventState.QUARANTINED, event_type=each.type.value, last_error="nobody applies payouts here"
+                )
+            applied.append(await observer.observe(conn, each, account_id=await _account_of(conn, event, each)))
+        return outcome_of(applied, event_type=_types_of(known))
+
+    async def _follow_hint(self, event: PendingEvent) -> Outcome:
+        """Ask the provider about what an unverified delivery names; what it says itself counts for nothing."""
+        try:
+            told = SCHEMES[event.provider].parse_event(event.body, delivery_id=event.provider_event_id or "hint")
+        except UnparsableEvent:
+            return Outcome(state=EventState.IGNORED, detail="not verified, and not readable as a hint")
+        pulls = [await self._find_pull(each) for each in told[:HINTS_MAX]]
+        applied = [each for each in [await pull() for pull in pulls if pull is not None] if each is not None]
+        if not applied:
+            return Outcome(
+                state=EventState.IGNORED,
+                event_type=_types_of(told),
+                detail="not verified, and nothing learnt by asking",
+            )
+        return outcome_of(applied, event_type=_types_of(told))
+
+    async def _find_pull(self, hint: PspEvent) -> Callable[[], Awaitable[Applied | None]] | None:
+        """How to ask about the payment that a hint names; None when it is none of ours."""
+        attempt = find_attempt_name(hint.reference)
+        async with self._database.connection() as conn:
+            if attempt is not None:
+                payouts = self._payouts
+                tenant_id = await psp_event_repo.find_withdrawal_tenant(conn, withdrawal_id=attempt.withdrawal_id)
+                if payouts is None or tenant_id is None:
+                    return None
+                return partial(payouts.pull, tenant_id, attempt.withdrawal_id)
+            key = await deposit_repo.find_payment(
+                conn, provider=hint.provider, reference=hint.reference, provider_ref=hint.provider_ref
+            )
+        if key is None:
+            return None
+        return partial(self._deposits.pull, key.tenant_id, key.deposit_id)
+
+    def _observer_of(self, event: PspEvent) -> Observer | None:
+        return self._deposits if event.type.startswith("deposit.") else self._payouts
+
+    async def _finish(self, conn: Connection, event: PendingEvent, outcome: Outcome) -> None:
+        await psp_event_repo.finish(conn, event.id, outcome=outcome, now=self._clock())
+        effect = "none" if outcome.effect is None else outcome.effect.value
+        psp_telemetry.applied_total.labels(event.provider, outcome.state.value, effect).inc()
+
+    async def _postpone(self, event_id: UUID, error: Exception) -> None:
+        """Count the failure on the delivery. Where even that fails it stays due, and the next sweep finds it."""
+        reason = f"{type(error).__name__}: {error}".replace("\x00", "")[:ERROR_CHARS_MAX]
+        state = None
+        try:
+            async with self._database.connection() as conn:
+                attempts = await psp_event_repo.find_attempts(conn, event_id)
+                if attempts is not None:
+                    state = await psp_event_repo.postpone(
+                        conn,
+                        event_id,
+                        attempts=attempts + 1,
+                        next_attempt_at=retry_at(attempts + 1, now=self._clock()),
+                        last_error=reason,
+                    )
+        except (TemporarilyUnavailable, psycopg.Error):
+            log.warning("psp_event.not_postponed", event_id=str(event_id), reason=reason)
+            return
+        if state is None:
+            return
+        psp_telemetry.failed_total.labels(state.value).inc()
+        if state is EventState.DEAD:
+            log.error("psp_event.dead", event_id=str(event_id), reason=reason)
+        else:
+            log.warning("psp_event.postponed", event_id=str(event_id), reason=reason, exc_info=error)
+
+    async def _measure(self) -> None:
+        now = self._clock()
+        async with self._database.connection() as conn:
+            backlog = await psp_event_repo.find_backlog(conn, now=now)
+        psp_telemetry.inbox_due.set(backlog.due)
+        psp_telemetry.inbox_dead.set(backlog.dead)
+        oldest = 0.0 if backlog.oldest_at is None else (now - backlog.oldest_at).total_seconds()
+        psp_telemetry.inbox_oldest_seconds.set(max(oldest, 0.0))
+
+
+async def _account_of(conn: Connection, event: PendingEvent, told: PspEvent) -> str | None:
+    """The account that one event of a delivery is believed to be of.
+
+    The body is believed as far as its signature goes: an account that it names counts if the same secret signs for it.
+    """
+    claimed = told.account_hint
+    if claimed is None or claimed == event.account_id:
+        return event.account_id or None
+    account = await psp_account_repo.find_signed(conn, provider=event.provider, account_id=claimed)
+    shared = SHARED_NAMES.get(event.provider)
+    if account is None:
+        return claimed if event.secret_name == shared else event.account_id or None
+    return claimed if (account.secret_name or shared) == event.secret_name else event.account_id or None
+
+
+def _types_of(events: Sequence[PspEvent]) -> str:
+    return ", ".join(dict.fromkeys(each.type.value for each in events))
