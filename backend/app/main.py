@@ -1,11 +1,12 @@
-"""Builds the ASGI application: wires repositories, services and routes, once per process."""
+"""Wires one process: repositories, services and jobs, and for a server the ASGI application on top."""
 
 import asyncio
 import contextlib
 import gc
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -25,6 +26,7 @@ from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs
 from backend.app.domain.email import parse_email
+from backend.app.domain.job import PeriodicJob
 from backend.app.domain.password import parse_password
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
@@ -36,6 +38,7 @@ from backend.app.services import logs
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.audit import Audit
 from backend.app.services.deposits import Deposits
+from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
 from backend.app.services.players import Players
@@ -64,69 +67,126 @@ FLAGS: Final = (
 
 
 def create_app() -> Litestar:
-    """The application of one server process, from its environment. Called by uvicorn in each worker."""
+    """The application of one server process, from its environment. Called by uvicorn in each process."""
+    return _create(is_worker=True)
+
+
+def create_app_without_worker() -> Litestar:
+    """The same for `--no-worker`."""
+    return _create(is_worker=False)
+
+
+def _create(*, is_worker: bool) -> Litestar:
     logs.configure()
     settings = home.with_dev_secrets(Settings.load())
     settings.ensure_startable()
-    return build(settings, resolve(settings))
+    return build(settings, resolve(settings), is_worker=is_worker)
 
 
-def build(settings: Settings, engine: Engine) -> Litestar:
-    """Wire everything. The engine is the application's from now on: it is closed when the application stops."""
-    assert settings.jwt_secret is not None, "ensure_startable or with_dev_secrets has seen to it"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """What every process has, whether it serves requests or only works on jobs."""
+
+    engine: Engine
+    database: Database
+    presence: Presence
+    mismatches: MismatchRecorder
+    passwords: Passwords
+    sign_in: SignIn
+    wallets: Wallets
+    withdrawals: Withdrawals
+    deposits: Deposits
+    jobs: Jobs
+
+
+def wire(settings: Settings, engine: Engine, *, is_worker: bool) -> Core:
+    """Build the core on an engine. This is where a service's work becomes a job."""
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
-    presence = Presence(
-        engine,
-        app_version=VERSION,
-        environment_flags=environment_flags(settings),
-    )
     mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
-    wallets = Wallets(database)
-    withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
-    deposits = Deposits(
-        database,
-        MockPsp(database),
-        wallets,
-        mismatches,
-        is_dev=is_dev,
-        unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
-    )
     passwords = Passwords()
-    admins = Admins(database, passwords)
-    readiness = Readiness(database, expected_revision=engine.status().head)
+    sign_in = SignIn(database, passwords)
+    wallets = Wallets(database)
+    return Core(
+        engine=engine,
+        database=database,
+        presence=Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings)),
+        mismatches=mismatches,
+        passwords=passwords,
+        sign_in=sign_in,
+        wallets=wallets,
+        withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
+        deposits=Deposits(
+            database,
+            MockPsp(database),
+            wallets,
+            mismatches,
+            is_dev=is_dev,
+            unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
+        ),
+        jobs=Jobs(
+            engine,
+            database,
+            periodic=[
+                PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+            ],
+            is_worker=is_worker,
+        ),
+    )
+
+
+@asynccontextmanager
+async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> AsyncIterator[None]:
+    """The core at work for the length of the block; its engine is closed at the end.
+
+    on_stop: called first of all when the block ends.
+    """
+    await core.database.open()
+    await core.presence.start()
+    watcher = asyncio.create_task(_keep_embedded_running(core.engine), name="embedded-postgres")
+    await core.jobs.start()
+    try:
+        yield
+    finally:
+        on_stop()
+        # Before the drains: jobs use the services.
+        await core.jobs.stop()
+        for service in (core.withdrawals, core.deposits, core.mismatches):
+            with contextlib.suppress(TimeoutError):
+                await service.drain(deadline_seconds=DRAIN_SECONDS)
+        watcher.cancel()
+        await core.presence.stop()
+        await core.database.close()
+        await asyncio.to_thread(core.engine.close)
+
+
+def build(settings: Settings, engine: Engine, *, is_worker: bool = True) -> Litestar:
+    """Wire everything. The engine is the application's from now on: it is closed when the application stops."""
+    assert settings.jwt_secret is not None, "ensure_startable or with_dev_secrets has seen to it"
+    core = wire(settings, engine, is_worker=is_worker)
+    database = core.database
+    admins = Admins(database, core.passwords)
+    readiness = Readiness(database, core.jobs, expected_revision=engine.status().head)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await database.open()
-        await presence.start()
-        await _ensure_bootstrap_owner(admins, settings)
-        watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
-        # What start-up made lives as long as the process: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
-        try:
+        async with running(core, on_stop=readiness.note_stop):
+            await _ensure_bootstrap_owner(admins, settings)
+            # What start-up made lives as long as the process: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD, 20, 50)
             yield
-        finally:
-            readiness.is_stopping = True
-            for service in (withdrawals, deposits, mismatches):
-                with contextlib.suppress(TimeoutError):
-                    await service.drain(deadline_seconds=DRAIN_SECONDS)
-            watcher.cancel()
-            await presence.stop()
-            await database.close()
-            await asyncio.to_thread(engine.close)
 
     services = {
-        "sign_in": SignIn(database, passwords),
+        "sign_in": core.sign_in,
         "tenants": Tenants(database),
         "admins": admins,
-        "players": Players(database, passwords),
+        "players": Players(database, core.passwords),
         "audit": Audit(database),
-        "wallets": wallets,
-        "withdrawals": withdrawals,
-        "deposits": deposits,
+        "wallets": core.wallets,
+        "withdrawals": core.withdrawals,
+        "deposits": core.deposits,
         "readiness": readiness,
     }
     app = Litestar(

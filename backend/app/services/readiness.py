@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
+from backend.app.services.jobs import Jobs
 
 
 class Readiness:
@@ -14,14 +15,19 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, *, expected_revision: str) -> None:
+    def __init__(self, database: Database, jobs: Jobs, *, expected_revision: str) -> None:
         self._database = database
+        self._jobs = jobs
         self._expected_revision = expected_revision
-        self.is_stopping = False
+        self._is_stopping = False
+
+    def note_stop(self) -> None:
+        """From now on the service is stopping."""
+        self._is_stopping = True
 
     async def problems(self) -> Sequence[str]:
         """One sentence for each thing in the way; empty when ready."""
-        if self.is_stopping:
+        if self._is_stopping:
             return ("the service is stopping",)
         try:
             async with asyncio.timeout(2), self._database.connection() as conn:
@@ -31,3 +37,7 @@ class Readiness:
         if revision != self._expected_revision:
             return (f"the schema is at {revision}, this release needs {self._expected_revision}: hakem db migrate",)
         return ()
+
+    def warnings(self) -> Sequence[str]:
+        """Sentences about what an operator should look at, though requests can be answered."""
+        return self._jobs.warnings()

@@ -252,6 +252,43 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN (procrastinate_defer_jobs_v1(ARRAY[
+        ROW(p_name, p_name, 0, p_lock, NULL, p_arguments, p_not_before)::procrastinate_job_to_defer_v1
+    ]))[1];
+END
+$$;
+
+CREATE FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM FROM procrastinate_jobs AS job
+    WHERE job.id = p_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    FOR UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF p_is_last THEN
+        PERFORM procrastinate_finish_job_v1(p_id, 'failed', FALSE);
+        RETURN 'failed';
+    END IF;
+    BEGIN
+        PERFORM procrastinate_retry_job_v2(p_id, NULL, NULL, NULL, NULL);
+        RETURN 'queued';
+    EXCEPTION WHEN unique_violation THEN
+        -- The next tick of a periodic job waits already, and would wait for ever for this one's lock.
+        PERFORM procrastinate_finish_job_v1(p_id, 'aborted', FALSE);
+        RETURN 'superseded';
+    END;
+END
+$$;
+
 CREATE FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) RETURNS TABLE(debit_account text, credit_account text, available_sign smallint, pending_sign smallint, is_stored boolean)
     LANGUAGE sql STABLE
     AS $$
@@ -1513,6 +1550,33 @@ CREATE TABLE public.psp_accounts (
     created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
+CREATE TABLE public.reconciliation_findings (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid,
+    tx_id uuid,
+    provider_event_id text,
+    provider_ref text,
+    finding_type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'OPEN'::text NOT NULL,
+    message text NOT NULL,
+    evidence jsonb NOT NULL,
+    evidence_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    run_id uuid,
+    resolution_code text,
+    resolution_note text,
+    resolved_by uuid,
+    resolved_at timestamp with time zone,
+    occurrences bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+);
+
 CREATE TABLE public.service_instances (
     number integer NOT NULL,
     app_version text NOT NULL,
@@ -1673,6 +1737,12 @@ ALTER TABLE ONLY public.players
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_pkey PRIMARY KEY (provider, account_id);
 
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
 
@@ -1729,6 +1799,10 @@ CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id D
 
 CREATE INDEX psp_accounts_tenant_index ON public.psp_accounts USING btree (tenant_id, provider, account_id);
 
+CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
+
+CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
 
 CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
@@ -1779,6 +1853,9 @@ ALTER TABLE ONLY public.players
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_occurred_ats timestamp with time zone[]) FROM PUBLIC;
@@ -1789,6 +1866,12 @@ GRANT ALL ON FUNCTION public.deposit_fail_v1(p_tenant_id uuid, p_player_id uuid,
 
 REVOKE ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_providers text[], p_idempotency_keys text[], p_request_hashes bytea[], p_unverified_caps bigint[]) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) FROM PUBLIC;
 
@@ -1866,6 +1949,8 @@ GRANT UPDATE(is_active) ON TABLE public.players TO hakem_service;
 GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
 
