@@ -146,8 +146,8 @@ class _Registration:
 class _RegisteringManager(manager.JobManager):
     """Says when the worker is registered, for which procrastinate has no event, and clears up after the last life.
 
-    A life that lost its database could not leave the register. Its jobs have ended all the same, and need not wait until
-    its last sign of life is old enough.
+    A life that lost its database could not leave the register. Its jobs have ended all the same, and need not wait
+    until its last sign of life is old enough.
     """
 
     def __init__(self, connector: Any, registration: _Registration) -> None:
@@ -182,7 +182,7 @@ class _Retry(retry.BaseRetryStrategy):
 
 
 def _register(app: procrastinate.App, task: QueuedTask) -> None:
-    async def run(context: procrastinate.JobContext, **arguments: Any) -> None:
+    async def run(context: procrastinate.JobContext, /, **arguments: Any) -> None:
         await task.run(arguments, context.job.attempts)
 
     is_periodic = task.cron is not None
@@ -196,7 +196,7 @@ def _register(app: procrastinate.App, task: QueuedTask) -> None:
         pass_context=True,
     )(run)
     if task.cron is not None:
-        app.periodic(cron=task.cron, periodic_id=task.name)(registered)
+        app.periodic(cron=task.cron, periodic_id=task.name)(registered)  # type: ignore[arg-type]  # the tick
 
 
 class _Bridge(logging.Handler):

@@ -76,4 +76,6 @@ async def take_up(conn: Connection, job: AbandonedJob) -> str | None:
 async def prune_finished(conn: Connection, statuses: Sequence[str], *, ended_before: datetime, limit: int) -> int:
     """Remove up to `limit` of the oldest jobs that ended so; how many there were."""
     parameters = {"statuses": list(statuses), "ended_before": ended_before, "limit": limit}
-    return (await conn.execute(SQL.prune_finished, parameters)).rowcount
+    row = await (await conn.execute(SQL.prune_finished, parameters)).fetchone()
+    assert row is not None, "the function returns a number"
+    return int(row[0])

@@ -74,19 +74,5 @@ LIMIT 100;
 SELECT job_take_up_v1(%(job_id)s, %(worker_id)s, %(is_last)s);
 
 -- name: prune_finished
--- Removes some of the oldest jobs that ended in this way before that time; their events go with them.
-DELETE FROM procrastinate.procrastinate_jobs AS job
-WHERE job.id IN (
-    SELECT finished.id
-    FROM procrastinate.procrastinate_jobs AS finished
-    WHERE
-        finished.status = ANY(%(statuses)s::procrastinate.PROCRASTINATE_JOB_STATUS[])
-        AND NOT EXISTS (
-            SELECT
-            FROM procrastinate.procrastinate_events AS event
-            WHERE event.job_id = finished.id AND event.at > %(ended_before)s
-        )
-    ORDER BY finished.id
-    LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-);
+-- Removes some of the oldest jobs that ended in one of these ways before that time.
+SELECT job_prune_v1(%(statuses)s, %(ended_before)s, %(limit)s);

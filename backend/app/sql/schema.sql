@@ -263,6 +263,33 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    pruned INTEGER;
+BEGIN
+    DELETE FROM procrastinate_jobs AS job
+    WHERE job.id IN (
+        SELECT finished.id
+        FROM procrastinate_jobs AS finished
+        WHERE
+            finished.status = ANY(p_statuses::procrastinate_job_status[])
+            AND NOT EXISTS (
+                SELECT
+                FROM procrastinate_events AS event
+                WHERE event.job_id = finished.id AND event.at > p_ended_before
+            )
+        ORDER BY finished.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END
+$$;
+
 CREATE FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
@@ -1869,6 +1896,9 @@ GRANT ALL ON FUNCTION public.deposit_open_v1(p_deposit_ids uuid[], p_tenant_ids 
 
 REVOKE ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) TO hakem_service;

@@ -8,5 +8,5 @@ down_revision = "0005_findings"
 
 def upgrade() -> None:
     install_procrastinate()
-    run_functions("job_defer_v1", "job_take_up_v1")
+    run_functions("job_defer_v1", "job_take_up_v1", "job_prune_v1")
     run_sql_file(revision)
