@@ -119,7 +119,7 @@ class ServeProcess:
 class WorkerProcess(ServeProcess):
     """`hakem worker`."""
 
-    COMMAND = ("backend.scripts", "worker")
+    COMMAND: ClassVar[tuple[str, ...]] = ("backend.scripts", "worker")
     READY = "hakem: worker ready"
 
 

@@ -12,8 +12,8 @@ Two ways to run a periodic job, chosen by its interval:
 Taking up jobs whose process died is one of those loops and not a job: if it were in the queue, it could itself be the
 job that is stuck.
 
-Every process has a worker of its own; `hakem serve --workers 4` has four. Idle, one costs about one small statement a
-second (docs/decisions/0010-jobs-on-procrastinate.md), and nobody has to decide which of them should have it.
+Every process has a worker of its own; `hakem serve --workers 4` has four. Idle, one costs half a small
+statement a second (docs/decisions/0010-jobs-on-procrastinate.md), and nobody has to decide which of them has it.
 """
 
 import asyncio
