@@ -1,20 +1,18 @@
-"""Builds the ASGI application: wires repositories, services and routes, once per process."""
+"""Builds the ASGI application of one server process, on top of what wiring.py makes for every process."""
 
-import asyncio
 import contextlib
 import gc
-import importlib.metadata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import structlog
 from litestar import Litestar, Router, asgi
 from litestar.di import Provide
+from litestar.handlers import ASGIRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.types import Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
@@ -29,125 +27,78 @@ from backend.app.console import api_docs
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
 from backend.app.repositories import home
-from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine, resolve
-from backend.app.repositories.faults import EnvironmentFault
-from backend.app.repositories.presence import Presence
 from backend.app.services import logs
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.audit import Audit
-from backend.app.services.deposits import Deposits
-from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.passwords import Passwords
 from backend.app.services.players import Players
-from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.readiness import Readiness
-from backend.app.services.sign_in import SignIn
 from backend.app.services.tenants import Tenants
-from backend.app.services.wallets import Wallets
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
-from backend.app.services.withdrawals import Withdrawals
+from backend.app.wiring import DRAIN_SECONDS, VERSION, running, wire
 from backend.config import Settings
 
-log = structlog.get_logger()
-
-VERSION: Final = importlib.metadata.version("hakem")
 # The largest body any route takes; a withdrawal is some hundred bytes.
 BODY_BYTES_MAX: Final = 64 * 1024
-DRAIN_SECONDS: Final = 10.0
-EMBEDDED_WATCH_SECONDS: Final = 1.0
 # A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch.
 GC_THRESHOLD: Final = 50_000
-FLAGS: Final = (
-    "ledger_shadow_write",
-    "ledger_enforce_balance",
-    "ledger_balance_mismatch_log",
-    "webhook_signature_enforced",
-)
 
 
 def create_app() -> Litestar:
-    """The application of one server process, from its environment. Called by uvicorn in each worker."""
+    """The application of one server process, from its environment. Called by uvicorn in each process."""
+    return _create(is_worker=True)
+
+
+def create_app_without_worker() -> Litestar:
+    """The same for `--no-worker`."""
+    return _create(is_worker=False)
+
+
+def _create(*, is_worker: bool) -> Litestar:
     logs.configure()
     settings = home.with_dev_secrets(Settings.load())
     settings.ensure_startable()
-    return build(settings, resolve(settings))
+    return build(settings, resolve(settings), is_worker=is_worker)
 
 
-def build(settings: Settings, engine: Engine) -> Litestar:
+def build(settings: Settings, engine: Engine, *, is_worker: bool = True) -> Litestar:
     """Wire everything. The engine is the application's from now on: it is closed when the application stops."""
     assert settings.jwt_secret is not None, "ensure_startable or with_dev_secrets has seen to it"
-    is_dev = settings.env == "dev"
-    database = Database(engine, settings)
-    presence = Presence(
-        engine,
-        app_version=VERSION,
-        environment_flags=environment_flags(settings),
-    )
-    mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
-    wallets = Wallets(database)
-    withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
 
     async def ourselves(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
-    deposits = Deposits(
-        database,
-        mockpsp.adapter,
-        wallets,
-        mismatches,
-        is_dev=is_dev,
-        unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
-    )
+    core = wire(settings, engine, is_worker=is_worker, ourselves=ourselves)
+    database = core.database
+    admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
     webhook_intake = Webhooks(database, secrets)
-    inbox = PspInbox(database, deposits=deposits, payouts=None)
-    passwords = Passwords()
-    admins = Admins(database, passwords)
-    readiness = Readiness(database, secrets, expected_revision=engine.status().head)
+    readiness = Readiness(database, jobs=core.jobs, secrets=secrets, expected_revision=engine.status().head)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        await database.open()
-        await presence.start()
-        await _ensure_bootstrap_owner(admins, settings)
-        providers = contextlib.AsyncExitStack()
-        await providers.enter_async_context(mockpsp.running())
-        inbox.start()
-        watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
-        # What start-up made lives as long as the process: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
-        try:
+        async with running(core, on_stop=readiness.note_stop):
+            await _ensure_bootstrap_owner(admins, settings)
+            # What start-up made lives as long as the process: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD, 20, 50)
             yield
-        finally:
-            readiness.is_stopping = True
             with contextlib.suppress(TimeoutError):
                 await webhook_intake.drain(deadline_seconds=DRAIN_SECONDS)
-            await inbox.stop()
-            for service in (withdrawals, deposits, mismatches):
-                with contextlib.suppress(TimeoutError):
-                    await service.drain(deadline_seconds=DRAIN_SECONDS)
-            await providers.aclose()
-            watcher.cancel()
-            await presence.stop()
-            await database.close()
-            await asyncio.to_thread(engine.close)
 
     services = {
-        "sign_in": SignIn(database, passwords),
+        "sign_in": core.sign_in,
         "tenants": Tenants(database),
         "admins": admins,
-        "players": Players(database, passwords),
+        "players": Players(database, core.passwords),
         "audit": Audit(database),
-        "wallets": wallets,
-        "withdrawals": withdrawals,
-        "deposits": deposits,
+        "wallets": core.wallets,
+        "withdrawals": core.withdrawals,
+        "deposits": core.deposits,
         "webhook_intake": webhook_intake,
-        "inbox": inbox,
+        "inbox": core.inbox,
         "readiness": readiness,
     }
     app = Litestar(
@@ -165,7 +116,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
                     psp_events.router,
                 ],
             ),
-            *([] if mockpsp.peer is None else [asgi(mockpsp_mount.MOUNT_PATH, is_mount=True)(mockpsp.peer)]),
+            *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),
             ops.get_health,
             ops.get_ready,
             ops.get_metrics,
@@ -187,9 +138,9 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     return app
 
 
-def environment_flags(settings: Settings) -> dict[str, bool]:
-    """The flags that this process's environment states; what is left to its default states nothing."""
-    return {flag: getattr(settings, flag) for flag in FLAGS if settings.is_explicit(flag)}
+def _mounted(peer: ASGIApp) -> ASGIRouteHandler:
+    # A copy of the scope: a mounted application rewrites its path.
+    return asgi(mockpsp_mount.MOUNT_PATH, is_mount=True, copy_scope=True)(peer)
 
 
 def _provide(service: object) -> Provide:
@@ -218,16 +169,3 @@ async def _ensure_bootstrap_owner(admins: Admins, settings: Settings) -> None:
         password=parse_password(settings.bootstrap_owner_password.get_secret_value()),
         actor=system_actor("bootstrap"),
     )
-
-
-async def _keep_embedded_running(engine: Engine) -> None:
-    """Start the embedded PostgreSQL again when somebody killed it; connections then come back by themselves."""
-    if engine.embedded is None:
-        return
-    while True:
-        await asyncio.sleep(EMBEDDED_WATCH_SECONDS)
-        try:
-            if await asyncio.to_thread(engine.embedded.ensure_running):
-                log.warning("embedded_postgres.restarted")
-        except EnvironmentFault as error:
-            log.error("embedded_postgres.cannot_restart", error=str(error))

@@ -5,11 +5,15 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import structlog
+
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.repositories.faults import DatabaseUnsuitable
 from backend.config import Settings
+
+log = structlog.get_logger()
 
 
 @asynccontextmanager
@@ -31,6 +35,21 @@ async def open_pools(engine: Engine, settings: Settings) -> AsyncIterator[Databa
         yield database
     finally:
         await database.close()
+
+
+def ensure_schema(engine: Engine, *, is_dev: bool) -> None:
+    """Migrate the embedded or a developer's database; elsewhere an operator does that, and readiness says so.
+
+    Raises DatabaseUnsuitable when there is no schema at all.
+    """
+    if engine.embedded is not None or is_dev:
+        engine.migrate()
+        return
+    status = engine.status()
+    if status.current is None:
+        raise DatabaseUnsuitable("the database has no schema yet: run hakem db migrate")
+    if status.pending:
+        log.warning("schema.behind", current=status.current, pending=status.pending)
 
 
 def operator() -> Actor:

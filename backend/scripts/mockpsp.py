@@ -14,7 +14,8 @@ from backend.app.services import logs
 from backend.config import Settings, SettingsRefused
 from backend.mockpsp import app as mockpsp
 from backend.mockpsp.deliveries import TIMEOUT_SECONDS, Target
-from backend.scripts.serve import AnnouncingServer, ensure_schema, listen, url_of, uvicorn_options
+from backend.scripts.connection import ensure_schema
+from backend.scripts.serve import AnnouncingServer, listen, url_of, uvicorn_options
 
 app = typer.Typer(help="MockPSP, the payment provider of development and tests.", no_args_is_help=True)
 

@@ -10,20 +10,19 @@ import time
 from typing import Annotated, Any, Final
 
 import httpx
-import structlog
 import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from backend.app.main import build, environment_flags
+from backend.app.main import build, create_app, create_app_without_worker
 from backend.app.repositories import home, presence
-from backend.app.repositories.engine import Engine, resolve
-from backend.app.repositories.faults import DatabaseUnsuitable, EnvironmentFault
+from backend.app.repositories.engine import resolve
+from backend.app.repositories.faults import EnvironmentFault
 from backend.app.services import logs
+from backend.app.wiring import environment_flags
 from backend.config import Settings
 from backend.scripts import demo as demo_script
-
-log = structlog.get_logger()
+from backend.scripts.connection import ensure_schema
 
 GRACEFUL_STOP_SECONDS: Final = 15
 START_SECONDS_MAX: Final = 60
@@ -34,6 +33,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8001,
     workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="Server processes.")] = 1,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Leave background jobs to `hakem worker`.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Seed a demo tenant and print its sign-ins.")] = False,
 ) -> None:
     """Serve the API; prints one line when it accepts requests."""
@@ -50,9 +50,10 @@ def serve(
         url = url_of(listening, host)
         guidance = demo_script.lines(asyncio.run(demo_script.seed(engine, settings)), url=url) if demo else ""
         if workers > 1:
-            _serve_many(listening, url=url, guidance=guidance, workers=workers)
+            factory = create_app_without_worker if no_worker else create_app
+            _serve_many(listening, factory.__name__, url=url, guidance=guidance, workers=workers)
             return
-        config = uvicorn.Config(build(settings, engine), **uvicorn_options())
+        config = uvicorn.Config(build(settings, engine, is_worker=not no_worker), **uvicorn_options())
         server = AnnouncingServer(config, url=url, guidance=guidance)
         server.run(sockets=[listening])
         if not server.started:
@@ -81,18 +82,6 @@ def announce(url: str, *, guidance: str, name: str = "hakem") -> None:
     print(f"{name}: ready on {url}", flush=True)
     if guidance:
         print(guidance, flush=True)
-
-
-def ensure_schema(engine: Engine, *, is_dev: bool) -> None:
-    """Migrate the embedded or a developer's database; elsewhere an operator does that, and readiness says so."""
-    if engine.embedded is not None or is_dev:
-        engine.migrate()
-        return
-    status = engine.status()
-    if status.current is None:
-        raise DatabaseUnsuitable("the database has no schema yet: run hakem db migrate")
-    if status.pending:
-        log.warning("schema.behind", current=status.current, pending=status.pending)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -127,12 +116,12 @@ def uvicorn_options() -> dict[str, Any]:
     }
 
 
-def _serve_many(listening: socket.socket, *, url: str, guidance: str, workers: int) -> None:
+def _serve_many(listening: socket.socket, factory: str, *, url: str, guidance: str, workers: int) -> None:
     """Several server processes on one socket; each wires itself from the environment."""
     with tempfile.TemporaryDirectory(prefix="hakem-metrics-") as folder:
         # Read by prometheus_client when a worker imports it; the folder starts empty and goes with this process.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        config = uvicorn.Config("backend.app.main:create_app", factory=True, workers=workers, **uvicorn_options())
+        config = uvicorn.Config(f"backend.app.main:{factory}", factory=True, workers=workers, **uvicorn_options())
         announcer = threading.Thread(target=_announce_when_ready, args=(url, guidance), daemon=True)
         announcer.start()
         Multiprocess(config, sockets=[listening]).run()

@@ -73,7 +73,7 @@ class WalletClient:
 async def serving(database: "Database", **values: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on a database, with these settings and the defaults."""
     settings = settings_of(database, **{**SECRETS, **values})
-    app = main.build(settings, engine_of(database))
+    app = main.build(settings, engine_of(database), is_worker=False)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # the frameworks type ASGI differently
     async with alive(app), httpx.AsyncClient(transport=transport, base_url="http://hakem") as client:
         yield client

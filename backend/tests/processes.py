@@ -1,4 +1,4 @@
-"""Real `hakem serve` processes for tests: on a free port, awaited by their ready line, ended by their own pid."""
+"""Real `hakem` processes for tests: servers and workers, awaited by their ready line, ended by their own pid."""
 
 import asyncio
 import os
@@ -11,27 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
 
-READY = ": ready on "
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 30
 
 
 class ServeProcess:
-    """One server process. Its standard error is kept in a file and shown when it does not start.
+    """One server process. Its standard error is kept in a file and shown when it does not start."""
 
-    `command`: what of hakem serves, if not the service itself.
-    """
-
+    COMMAND: ClassVar[tuple[str, ...]] = ("backend.scripts", "serve", "--port", "0")
+    READY: ClassVar[str] = "hakem: ready on "
     JWT_SECRET: ClassVar[str] = "a-secret-for-test-processes-only-0123456789"
 
-    def __init__(
-        self,
-        home: Path,
-        *,
-        environment: Mapping[str, str] | None = None,
-        arguments: tuple[str, ...] = (),
-        command: tuple[str, ...] = ("serve",),
-    ):
+    def __init__(self, home: Path, *, environment: Mapping[str, str] | None = None, arguments: tuple[str, ...] = ()):
         home.mkdir(parents=True, exist_ok=True)
         self._home = home
         self._log = home / f"serve-{time.monotonic_ns()}.log"
@@ -42,7 +33,7 @@ class ServeProcess:
             "JWT_SECRET": self.JWT_SECRET,
             **(environment or {}),
         }
-        self._arguments = (*command, "--port", "0", *arguments)
+        self._arguments = arguments
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
@@ -60,6 +51,12 @@ class ServeProcess:
         return printed.stdout.strip()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
@@ -73,7 +70,7 @@ class ServeProcess:
         """Start and wait for the ready line."""
         with self._log.open("w") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                [sys.executable, "-m", "backend.scripts", *self._arguments],
+                [sys.executable, "-m", *self.COMMAND, *self._arguments],
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -82,7 +79,7 @@ class ServeProcess:
         assert self._process.stdout is not None
         async with asyncio.timeout(START_SECONDS_MAX):
             line = await asyncio.to_thread(self._process.stdout.readline)
-        _, ready, url = line.partition(READY)
+        _, ready, url = line.partition(self.READY)
         assert ready, f"not ready: {line!r}\n{self.log}"
         self.url = url.strip()
 
@@ -96,6 +93,11 @@ class ServeProcess:
             if printed.count(text) >= times:
                 return printed
         raise AssertionError(f"ended before printing {text!r}: {printed!r}\n{self.log}")
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended."""
+        assert self._process is not None
+        return self._process.wait(STOP_SECONDS_MAX)
 
     def kill(self) -> None:
         """kill -9."""
@@ -113,6 +115,27 @@ class ServeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise
+
+
+class WorkerProcess(ServeProcess):
+    """`hakem worker`."""
+
+    COMMAND: ClassVar[tuple[str, ...]] = ("backend.scripts", "worker")
+    READY = "hakem: worker ready"
+
+
+class MockPspProcess(ServeProcess):
+    """`hakem mockpsp serve`."""
+
+    COMMAND = ("backend.scripts", "mockpsp", "serve", "--port", "0")
+    READY = "mockpsp: ready on "
+
+
+class TestJobsProcess(WorkerProcess):
+    """A worker with the jobs of job_process.py."""
+
+    __test__ = False
+    COMMAND = ("backend.tests.job_process",)
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ from backend.tests.mockpsp_peer import (
     payout,
     running,
 )
-from backend.tests.processes import ServeProcess
+from backend.tests.processes import MockPspProcess
 
 USD_10: Final = Money(amount_minor=10_00, currency="USD")
 # Enough to book on a busy machine, and short enough to wait for.
@@ -876,11 +876,10 @@ async def delivery_rows_of(url: str) -> dict[str, int]:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def mockpsp_process(home: Path, database: Database, *, webhook_url: str, clock_factor: float) -> ServeProcess:
+def mockpsp_process(home: Path, database: Database, *, webhook_url: str, clock_factor: float) -> MockPspProcess:
     """`hakem mockpsp serve` on a database, sending there."""
-    return ServeProcess(
+    return MockPspProcess(
         home,
-        command=("mockpsp", "serve"),
         arguments=("--webhook-url", webhook_url, "--webhook-timeout-seconds", "1"),
         environment={
             "DATABASE_URL": database.service_url,

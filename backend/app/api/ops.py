@@ -22,10 +22,11 @@ class Health(msgspec.Struct, kw_only=True):
 
 
 class ReadyOut(msgspec.Struct, kw_only=True):
-    """Whether the service can do its work, and what is in the way."""
+    """Whether the service can do its work, what is in the way, and what somebody should look at."""
 
     status: str
     problems: list[str]
+    warnings: list[str]
 
 
 @get(["/healthz", "/api/v1/health"], summary="The process is alive", tags=["operations"])
@@ -39,7 +40,9 @@ async def get_ready(readiness: NamedDependency[Readiness]) -> Response[ReadyOut]
     """200 when the database answers and its schema is of this release; 503 with the reasons otherwise."""
     problems = await readiness.problems()
     return Response(
-        ReadyOut(status="not ready" if problems else "ready", problems=list(problems)),
+        ReadyOut(
+            status="not ready" if problems else "ready", problems=list(problems), warnings=list(readiness.warnings())
+        ),
         status_code=503 if problems else 200,
     )
 

@@ -16,6 +16,7 @@ from backend.app.repositories.faults import DatabaseUnavailable, DatabaseUnsuita
 from backend.app.sql import migrations
 
 SERVICE_ROLE = "hakem_service"
+JOBS_SCHEMA = "procrastinate"
 
 # Any constant will do, as long as nothing else uses it: two services that start together take turns.
 MIGRATION_LOCK = 0x48414B454D
@@ -67,6 +68,7 @@ def migrate(owner_url: str, *, service_login: str | None = None) -> SchemaStatus
             guard.execute("SELECT pg_advisory_lock(%s)", (MIGRATION_LOCK,))
             ensure_service_role(guard, login=service_login)
             if not _status(guard).is_current:
+                _ensure_schemas_can_be_made(guard)
                 config = _alembic_config()
                 with engine.connect() as connection:
                     config.attributes["connection"] = connection
@@ -101,6 +103,17 @@ def ensure_service_role(conn: psycopg.Connection, *, login: str | None = None) -
             raise DatabaseUnsuitable(
                 f"this role may not prepare the service's role. Let an administrator run: {needed}"
             ) from error
+
+
+def _ensure_schemas_can_be_made(conn: psycopg.Connection) -> None:
+    """Raise DatabaseUnsuitable when this role may not make the schemas that stand beside `public`."""
+    if _is_true(conn, "SELECT NOT has_database_privilege(current_database(), 'CREATE')"):
+        statement = sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+            sql.Identifier(conn.info.dbname), sql.Identifier(conn.info.user)
+        )
+        raise DatabaseUnsuitable(
+            f"this role may not make schemas in this database. Let an administrator run: {statement.as_string(conn)}"
+        )
 
 
 def one_line(error: BaseException) -> str:

@@ -15,10 +15,14 @@ _NOISE = re.compile(r"^(?:SET .*|SELECT pg_catalog\.set_config.*|\\.*|--.*)$\n?"
 def dump_schema(url: str) -> str:
     """Every object and every right of the database, normalised; bookkeeping of the migrations included.
 
+    Without the schema `procrastinate`: what is in there is the text of a package, and not ours to copy
+    (docs/decisions/0010-jobs-on-procrastinate.md).
+
     Raises DatabaseUnavailable.
     """
     done = subprocess.run(
-        [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", "--no-comments", "--dbname", url],
+        [str(binaries() / "pg_dump"), "--schema-only", "--no-owner", "--no-comments", "--exclude-schema=procrastinate"]
+        + ["--dbname", url],
         capture_output=True,
         text=True,
         timeout=DUMP_TIMEOUT_SECONDS,

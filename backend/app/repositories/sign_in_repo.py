@@ -21,9 +21,7 @@ async def list_failures(conn: Connection, subjects: Sequence[Subject], *, now: d
 async def count_failure(conn: Connection, subjects: Sequence[Subject], *, now: datetime) -> list[Failures]:
     """Count one failure against each subject, in one statement; what is counted now, this failure included."""
     parameters = {"subjects": [subject.key for subject in subjects], "over_since": now - WINDOW, "now": now}
-    counted = [Failures._make(row) for row in await (await conn.execute(SQL.count_failure, parameters)).fetchall()]
-    await conn.execute(SQL.sweep_failures, {"over_since": now - WINDOW})
-    return counted
+    return [Failures._make(row) for row in await (await conn.execute(SQL.count_failure, parameters)).fetchall()]
 
 
 async def clear_failures(conn: Connection, subject: Subject, *, now: datetime) -> None:
@@ -32,3 +30,8 @@ async def clear_failures(conn: Connection, subject: Subject, *, now: datetime) -
         SQL.clear_failures,
         {"subject": subject.key, "failures_max": subject.failures_max, "over_since": now - WINDOW},
     )
+
+
+async def sweep_failures(conn: Connection, *, now: datetime, limit: int) -> int:
+    """Remove up to `limit` windows that are over at `now`; how many there were."""
+    return (await conn.execute(SQL.sweep_failures, {"over_since": now - WINDOW, "limit": limit})).rowcount

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
+from backend.app.services.jobs import Jobs
 from backend.app.services.webhook_secrets import WebhookSecrets
 
 
@@ -15,15 +16,20 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, secrets: WebhookSecrets, *, expected_revision: str) -> None:
+    def __init__(self, database: Database, *, jobs: Jobs, secrets: WebhookSecrets, expected_revision: str) -> None:
         self._database = database
+        self._jobs = jobs
         self._secrets = secrets
         self._expected_revision = expected_revision
-        self.is_stopping = False
+        self._is_stopping = False
+
+    def note_stop(self) -> None:
+        """From now on the service is stopping."""
+        self._is_stopping = True
 
     async def problems(self) -> Sequence[str]:
         """One sentence for each thing in the way; empty when ready."""
-        if self.is_stopping:
+        if self._is_stopping:
             return ("the service is stopping",)
         try:
             async with asyncio.timeout(2), self._database.connection() as conn:
@@ -34,3 +40,7 @@ class Readiness:
                 return await self._secrets.problems(conn)
         except (TemporarilyUnavailable, TimeoutError):
             return ("the database does not answer",)
+
+    def warnings(self) -> Sequence[str]:
+        """Sentences about what an operator should look at, though requests can be answered."""
+        return self._jobs.warnings()

@@ -7,6 +7,8 @@ POST body ─ api ─▶ SignInCommand                                          
   [pure]   the account's id, InvalidCredentials, or RateLimited
 """
 
+from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -18,6 +20,10 @@ from backend.app.repositories.database import Connection, Database
 from backend.app.services.passwords import Passwords
 
 log = structlog.get_logger()
+
+# A guesser makes a row per invented account; what one run leaves over, the next one takes.
+SWEEP_BATCH: Final = 1000
+SWEEP_BATCHES_MAX: Final = 100
 
 
 class SignIn:
@@ -44,6 +50,17 @@ class SignIn:
         await self._upgrade(command, account)
         log.info("sign_in.accepted", realm=command.realm.value, account_id=str(account.id))
         return account.id
+
+    async def sweep(self, now: datetime) -> int:
+        """Forget failures whose window is over; a job. How many subjects were forgotten."""
+        swept = 0
+        for _ in range(SWEEP_BATCHES_MAX):
+            async with self._database.connection() as conn:
+                count = await sign_in_repo.sweep_failures(conn, now=now, limit=SWEEP_BATCH)
+            swept += count
+            if count < SWEEP_BATCH:
+                break
+        return swept
 
     async def _refuse(self, command: SignInCommand) -> None:
         async with self._database.connection() as conn:

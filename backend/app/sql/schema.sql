@@ -406,6 +406,70 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    RETURN (procrastinate_defer_jobs_v1(ARRAY[
+        ROW(p_name, p_name, 0, p_lock, NULL, p_arguments, p_not_before)::procrastinate_job_to_defer_v1
+    ]))[1];
+END
+$$;
+
+CREATE FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+    pruned INTEGER;
+BEGIN
+    DELETE FROM procrastinate_jobs AS job
+    WHERE job.id IN (
+        SELECT finished.id
+        FROM procrastinate_jobs AS finished
+        WHERE
+            finished.status = ANY(p_statuses::procrastinate_job_status[])
+            AND NOT EXISTS (
+                SELECT
+                FROM procrastinate_events AS event
+                WHERE event.job_id = finished.id AND event.at > p_ended_before
+            )
+        ORDER BY finished.id
+        LIMIT p_limit
+        FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END
+$$;
+
+CREATE FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'procrastinate', 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM FROM procrastinate_jobs AS job
+    WHERE job.id = p_id AND job.status = 'doing' AND job.worker_id IS NOT DISTINCT FROM p_worker_id
+    FOR UPDATE;
+    IF NOT found THEN
+        RETURN NULL;
+    END IF;
+    IF p_is_last THEN
+        PERFORM procrastinate_finish_job_v1(p_id, 'failed', FALSE);
+        RETURN 'failed';
+    END IF;
+    BEGIN
+        PERFORM procrastinate_retry_job_v2(p_id, NULL, NULL, NULL, NULL);
+        RETURN 'queued';
+    EXCEPTION WHEN unique_violation THEN
+        -- The next tick of a periodic job waits already, and would wait for ever for this one's lock.
+        PERFORM procrastinate_finish_job_v1(p_id, 'aborted', FALSE);
+        RETURN 'superseded';
+    END;
+END
+$$;
+
 CREATE FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) RETURNS TABLE(debit_account text, credit_account text, available_sign smallint, pending_sign smallint, is_stored boolean)
     LANGUAGE sql STABLE
     AS $$
@@ -2169,6 +2233,15 @@ GRANT ALL ON FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed bo
 
 REVOKE ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before timestamp with time zone, p_limit integer) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) FROM PUBLIC;
 

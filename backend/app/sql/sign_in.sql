@@ -35,13 +35,13 @@ WHERE
     AND (failure.failures < %(failures_max)s OR failure.window_started_at <= %(over_since)s);
 
 -- name: sweep_failures
--- Removes some windows that are over; more than one failure can add, so the table does not grow for ever.
+-- Removes some windows that are over, the oldest first.
 DELETE FROM sign_in_failures AS failure
 WHERE failure.subject IN (
     SELECT expired.subject
     FROM sign_in_failures AS expired
     WHERE expired.window_started_at <= %(over_since)s
     ORDER BY expired.window_started_at, expired.subject
-    LIMIT 10
+    LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 );

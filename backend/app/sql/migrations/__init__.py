@@ -5,6 +5,7 @@ instead of queueing the whole service behind it.
 """
 
 from importlib import resources
+from pathlib import Path
 
 from alembic import op
 from psycopg import Connection
@@ -22,6 +23,29 @@ def run_functions(*stems: str) -> None:
     folder = resources.files("backend.app.sql") / "functions"
     for stem in stems:
         _run((folder / f"{stem}.sql").read_text("utf-8"))
+
+
+def install_procrastinate() -> None:
+    """Make the tables of the job queue, in a schema of their own, out of the package that is locked.
+
+    The schema's comment names the package's newest migration, which is where an upgrade goes on from.
+    """
+    # Not at the top: Alembic loads this module whenever it lists the revisions, and that must stay quick.
+    from procrastinate.schema import SchemaManager  # noqa: PLC0415
+
+    _run("CREATE SCHEMA procrastinate")
+    # The package names no schema: what it makes goes where the path leads first.
+    _run("SET LOCAL search_path = procrastinate")
+    _run(SchemaManager.get_schema())
+    _run(f"COMMENT ON SCHEMA procrastinate IS '{newest_procrastinate_migration()}'")
+    _run("RESET search_path")
+
+
+def newest_procrastinate_migration() -> str:
+    """The file name of the newest migration that the installed package brings, such as `03.04.00_50_post_….sql`."""
+    from procrastinate.schema import SchemaManager  # noqa: PLC0415
+
+    return max(path.name for path in Path(SchemaManager.get_migrations_path()).glob("*.sql"))
 
 
 def _run(text: str) -> None:
