@@ -151,7 +151,11 @@ def build(settings: Settings, engine: Engine) -> Litestar:
                     wallet.router,
                 ],
             ),
-            *([] if mockpsp.peer is None else [asgi(mockpsp_mount.MOUNT_PATH, is_mount=True)(mockpsp.peer)]),
+            *(
+                []
+                if mockpsp.peer is None
+                else [asgi(mockpsp_mount.MOUNT_PATH, is_mount=True, copy_scope=True)(mockpsp.peer)]
+            ),
             ops.get_health,
             ops.get_ready,
             ops.get_metrics,
