@@ -32,11 +32,17 @@ written AS (
         event.failure_code,
         event.occurred_at
     FROM booked
-    CROSS JOIN unnest(
-        %(event_ids)s::TEXT[], %(sequences)s::INTEGER[], %(types)s::TEXT[], %(statuses)s::TEXT[],
-        %(amounts)s::BIGINT[], %(currencies)s::TEXT[], %(movements)s::TEXT[], %(failure_codes)s::TEXT[],
-        %(occurred_ats)s::TIMESTAMPTZ[]
-    ) AS event (event_id, sequence, type, status, amount, currency, movement, failure_code, occurred_at)
+    CROSS JOIN jsonb_to_recordset(%(events)s::JSONB) AS event (
+        event_id TEXT,
+        sequence INTEGER,
+        type TEXT,
+        status TEXT,
+        amount BIGINT,
+        currency TEXT,
+        movement TEXT,
+        failure_code TEXT,
+        occurred_at TIMESTAMPTZ
+    )
 ),
 
 queued AS (
@@ -44,13 +50,16 @@ queued AS (
     SELECT
         delivery.event_id,
         booked.payment_id,
-        delivery.body,
+        convert_to(delivery.body, 'UTF8'),
         delivery.signing,
         delivery.due_at
     FROM booked
-    CROSS JOIN unnest(
-        %(told_event_ids)s::TEXT[], %(bodies)s::BYTEA[], %(signings)s::TEXT[], %(due_ats)s::TIMESTAMPTZ[]
-    ) AS delivery (event_id, body, signing, due_at)
+    CROSS JOIN jsonb_to_recordset(%(deliveries)s::JSONB) AS delivery (
+        event_id TEXT,
+        body TEXT,
+        signing TEXT,
+        due_at TIMESTAMPTZ
+    )
 )
 
 SELECT count(*) AS booked
@@ -90,11 +99,17 @@ written AS (
         event.failure_code,
         event.occurred_at
     FROM booked
-    CROSS JOIN unnest(
-        %(event_ids)s::TEXT[], %(sequences)s::INTEGER[], %(types)s::TEXT[], %(statuses)s::TEXT[],
-        %(amounts)s::BIGINT[], %(currencies)s::TEXT[], %(movements)s::TEXT[], %(failure_codes)s::TEXT[],
-        %(occurred_ats)s::TIMESTAMPTZ[]
-    ) AS event (event_id, sequence, type, status, amount, currency, movement, failure_code, occurred_at)
+    CROSS JOIN jsonb_to_recordset(%(events)s::JSONB) AS event (
+        event_id TEXT,
+        sequence INTEGER,
+        type TEXT,
+        status TEXT,
+        amount BIGINT,
+        currency TEXT,
+        movement TEXT,
+        failure_code TEXT,
+        occurred_at TIMESTAMPTZ
+    )
 ),
 
 queued AS (
@@ -102,33 +117,70 @@ queued AS (
     SELECT
         delivery.event_id,
         booked.payout_id,
-        delivery.body,
+        convert_to(delivery.body, 'UTF8'),
         delivery.signing,
         delivery.due_at
     FROM booked
-    CROSS JOIN unnest(
-        %(told_event_ids)s::TEXT[], %(bodies)s::BYTEA[], %(signings)s::TEXT[], %(due_ats)s::TIMESTAMPTZ[]
-    ) AS delivery (event_id, body, signing, due_at)
+    CROSS JOIN jsonb_to_recordset(%(deliveries)s::JSONB) AS delivery (
+        event_id TEXT,
+        body TEXT,
+        signing TEXT,
+        due_at TIMESTAMPTZ
+    )
 )
 
 SELECT count(*) AS booked
 FROM booked;
 
--- name: add_event
--- Adds one event to an order that is booked and locked.
-INSERT INTO mockpsp.events (
-    event_id, kind, object_id, account_id, reference, sequence, type, status, amount, currency, movement,
-    failure_code, idempotency_key, occurred_at
+-- name: add_events
+-- Adds events and their webhooks to an order that is booked and locked.
+WITH written AS (
+    INSERT INTO mockpsp.events (
+        event_id, kind, object_id, account_id, reference, sequence, type, status, amount, currency, movement,
+        failure_code, idempotency_key, occurred_at
+    )
+    SELECT
+        event.event_id,
+        %(kind)s,
+        %(id)s,
+        %(account)s,
+        %(reference)s,
+        event.sequence,
+        event.type,
+        event.status,
+        event.amount,
+        event.currency,
+        event.movement,
+        event.failure_code,
+        event.idempotency_key,
+        event.occurred_at
+    FROM jsonb_to_recordset(%(events)s::JSONB) AS event (
+        event_id TEXT,
+        sequence INTEGER,
+        type TEXT,
+        status TEXT,
+        amount BIGINT,
+        currency TEXT,
+        movement TEXT,
+        failure_code TEXT,
+        idempotency_key TEXT,
+        occurred_at TIMESTAMPTZ
+    )
 )
-VALUES (
-    %(event_id)s, %(kind)s, %(object_id)s, %(account)s, %(reference)s, %(sequence)s, %(type)s, %(status)s, %(amount)s,
-    %(currency)s, %(movement)s, %(failure_code)s, %(idempotency_key)s, %(occurred_at)s
-);
 
--- name: add_delivery
--- Adds one webhook to send.
 INSERT INTO mockpsp.deliveries (event_id, object_id, body, signing, due_at)
-VALUES (%(event_id)s, %(object_id)s, %(body)s, %(signing)s, %(due_at)s);
+SELECT
+    delivery.event_id,
+    %(id)s,
+    convert_to(delivery.body, 'UTF8'),
+    delivery.signing,
+    delivery.due_at
+FROM jsonb_to_recordset(%(deliveries)s::JSONB) AS delivery (
+    event_id TEXT,
+    body TEXT,
+    signing TEXT,
+    due_at TIMESTAMPTZ
+);
 
 -- name: remove_events_after
 -- Takes back what has not happened yet to an order, and with it the webhooks about it.

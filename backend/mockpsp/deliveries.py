@@ -34,6 +34,7 @@ TIMEOUT_SECONDS: Final = 15.0
 LEASE_MARGIN_SECONDS: Final = 2.0
 OLD_TIMESTAMP_AGE: Final = timedelta(minutes=10)
 
+SKIPPED_BYTES_MAX: Final = 64 * 1024
 CLAIM_MAX: Final = 20
 # How long a webhook that another process left behind may be overlooked; our own wake us.
 POLL_SECONDS: Final = 1.0
@@ -169,7 +170,12 @@ class Deliveries:
                 asyncio.timeout(self._target.timeout_seconds),
                 self._client.stream("POST", self._target.url, content=claimed.body, headers=headers) as response,
             ):
-                # The body is of no interest, however long it is.
+                # The body is of no interest; a short one is read so that the connection can serve again.
+                skipped_bytes = 0
+                async for chunk in response.aiter_raw():
+                    skipped_bytes += len(chunk)
+                    if skipped_bytes > SKIPPED_BYTES_MAX:
+                        break
                 return f"status_{response.status_code}", read_retry_after(response.headers, now=now)
         except (TimeoutError, httpx.TimeoutException):
             return "timeout", None

@@ -76,7 +76,7 @@ class Desk:
                 return later[0]
             events = scenarios.plan_course(order, first_sequence=2, now=now, clock_factor=self._clock_factor)
             deliveries = scenarios.plan_deliveries(order, events, clock_factor=self._clock_factor)
-            await books.add_events(conn, events, deliveries)
+            await books.add_events(conn, order, events, deliveries)
         self._deliveries.wake()
         return events[0]
 
@@ -130,7 +130,7 @@ class Desk:
 
     async def _add(self, conn: books.Connection, order: Order, event: Event) -> None:
         deliveries: Sequence[Delivery] = scenarios.plan_deliveries(order, [event], clock_factor=self._clock_factor)
-        await books.add_events(conn, [event], deliveries)
+        await books.add_events(conn, order, [event], deliveries)
 
 
 def _ensure_refundable(events: Sequence[Event], *, amount: Amount, now: datetime) -> None:

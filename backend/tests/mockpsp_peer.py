@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import httpx
 import uvicorn
 from litestar import Litestar
+from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from backend.app.domain.money import Money
@@ -63,8 +64,7 @@ class Receiver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http":
-            return
+        assert scope["type"] == ScopeType.HTTP, scope
         body = b""
         while True:
             message = await receive()
@@ -161,7 +161,7 @@ async def adapter_on(database: "Database") -> AsyncIterator[MockPsp]:
 async def listening(app: ASGIApp) -> AsyncIterator[str]:
     """An application behind a real socket of this machine; its URL."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1)  # type: ignore[arg-type]  # as above
+        uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None, timeout_graceful_shutdown=1)
     )
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(DEADLINE_SECONDS):

@@ -36,6 +36,7 @@ from backend.app.psp.adapter import (
     RefundRequest,
     Refused,
     StatementKind,
+    StatementLine,
     Unknown,
 )
 from backend.app.psp.mockpsp import STATEMENT_PAGE_LINES, MockPsp
@@ -181,6 +182,19 @@ def trade(kind: str, scenario: str = "plain", **fields: Any) -> Trade:
     return Trade(kind=kind, request=make(method, account=f"acc_{uuid4().hex}", **fields))
 
 
+async def attempts_at(database: Database, object_id: str | None) -> tuple[int, int]:
+    """How many attempts were made at the webhooks of an order, and how many webhooks still wait for one."""
+    async with await psycopg.AsyncConnection.connect(database.owner_url) as conn:
+        cursor = await conn.execute(
+            "SELECT coalesce(sum(attempts), 0), count(*) FILTER (WHERE state <> 'delivered') "
+            "FROM mockpsp.deliveries WHERE object_id = %s",
+            (object_id,),
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
 def event_type(delivery: Delivery) -> str:
     return str(msgspec.json.decode(delivery.body)["type"])
 
@@ -223,6 +237,10 @@ async def test_scenario_does_what_it_is_named_for(peer: Peer, scenario: str, kin
     ]
     told = {each.event_id for each in webhooks if event_type(each) == end}
     assert told <= {seen.provider_event_id}, "answer, lookup and webhook name one fact by one id"
+    # Nothing more is to come.
+    await eventually(
+        lambda: attempts_at(peer.database, seen.provider_ref), lambda it: it == (len(expected.webhooks), 0)
+    )
 
     page = await peer.adapter.list_transactions(
         account_id=order.request.account_id,
@@ -670,7 +688,7 @@ async def test_statement_adds_up_while_money_keeps_moving(peer: Peer) -> None:
         return items
 
     movers = [asyncio.create_task(keep_moving(currency)) for currency in ("USD", "EUR", "USD")]
-    drawn = []
+    drawn: list[list[dict[str, Any]]] = []
     async with peer.raw() as http:
         while len(drawn) < 5 or len(drawn[-1]) < 50:
             drawn.append(await draw(http))
@@ -686,7 +704,8 @@ async def test_adapter_reads_a_statement_to_its_end(psp: PspAdapter) -> None:
     requests = [payout(account=account) for _ in range(count)]
     for start in range(0, count, 50):
         await asyncio.gather(*(psp.payout_withdrawal(request) for request in requests[start : start + 50]))
-    lines, cursor, pages = [], None, 0
+    lines: list[StatementLine] = []
+    cursor, pages = None, 0
     while pages == 0 or cursor is not None:
         page = await psp.list_transactions(
             account_id=account,

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from backend.app import sql
+from backend.mockpsp import books
 
 APP: Final = Path(sql.__file__).parent.parent
 REPOSITORIES: Final = sorted(path.stem for path in (APP / "repositories").glob("*_repo.py"))
@@ -139,14 +140,23 @@ def test_every_query_is_used_and_every_used_one_exists(noun: str) -> None:
     assert set(sql.load(noun).names()) == used_queries().get(noun, frozenset())
 
 
+def test_mockpsp_uses_every_query_it_has() -> None:
+    tree = ast.parse(Path(books.__file__).read_text("utf-8"))
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "SQL"
+    }
+    assert set(books.SQL.names()) == used
+
+
 def test_every_loaded_noun_has_its_file() -> None:
     assert set(used_queries()) == set(NOUNS)
 
 
 def queries() -> Iterator[tuple[str, str, str]]:
-    """(noun, name, text) of every named query."""
-    for noun in NOUNS:
-        loaded = sql.load(noun)
+    """(noun, name, text) of every named query, those of the peer included."""
+    for noun, loaded in (*((noun, sql.load(noun)) for noun in NOUNS), ("mockpsp", books.SQL)):
         for name in loaded.names():
             yield noun, name, getattr(loaded, name).decode()
 

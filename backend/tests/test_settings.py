@@ -96,6 +96,7 @@ def test_start_outside_dev_is_allowed_with_strong_secrets(monkeypatch: pytest.Mo
         ("JWT_SECRET", "x" * 40),
         ("JWT_SECRET", "please-changeme-before-production-0123"),
         ("WEBHOOK_SECRET_MOCKPSP", "tiny"),
+        ("MOCKPSP_URL", "http://mockpsp.example"),
         ("BOOTSTRAP_OWNER_EMAIL", "owner@example.com"),
         ("BOOTSTRAP_OWNER_PASSWORD", GOOD_SECRET),
     ],
