@@ -229,3 +229,22 @@ def test_demo_is_refused_outside_dev(hakem: Any, database: Database) -> None:
     }
     ended = hakem("serve", "--demo", "--port", "0", **strong)
     assert (ended.returncode, "ENV=dev" in ended.stderr) == (2, True), ended.stderr
+
+
+def test_accounts_at_providers_are_added_named_and_listed(
+    hakem: Callable[..., subprocess.CompletedProcess[str]], database: Database
+) -> None:
+    tenant_id, account = new_tenant(database), f"acct-{uuid4().hex}"
+    added = hakem("psp", "accounts", "add", "stripe", account, "--tenant-id", tenant_id, "--secret-name", "ACME")
+    assert (added.returncode, added.stderr) == (0, "")
+    again = hakem("psp", "accounts", "add", "stripe", account, "--tenant-id", tenant_id)
+    assert (again.returncode, "belongs to a tenant already" in again.stderr) == (2, True)
+    for name in ("acme", "ACME_PREVIOUS", "A B", ""):
+        assert hakem("psp", "accounts", "set-secret", "stripe", account, "--secret-name", name).returncode == 2
+    assert hakem("psp", "accounts", "set-secret", "stripe", "no-such", "--secret-name", "OTHER").returncode == 2
+    assert hakem("psp", "accounts", "set-secret", "stripe", account, "--secret-name", "OTHER").returncode == 0
+    listed = hakem("psp", "accounts", "list", "--tenant-id", tenant_id)
+    assert listed.stdout.splitlines() == [f"stripe {account} {tenant_id} OTHER"]
+    assert one(
+        database, "SELECT count(*) FROM audit_events WHERE tenant_id = %s AND object_kind = 'psp_account'", tenant_id
+    ) == (2,)

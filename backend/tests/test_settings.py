@@ -144,3 +144,26 @@ def test_processes_that_ask_at_once_get_one_secret(tmp_path: Path) -> None:
             answers = set(pool.map(lambda _, n=attempt: read_or_create_secret(home, f"key{n}"), range(8)))
         assert len(answers) == 1
     assert sorted(p.name for p in (home / "secrets").iterdir()) == sorted(f"key{n}" for n in range(20))
+
+
+def test_secrets_of_accounts_come_by_their_names_from_environment_and_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "WEBHOOK_SECRET_ACME=from-the-file\nWEBHOOK_SECRET_ACME_PREVIOUS=the-one-before\nWEBHOOK_SECRET_EMPTY=\n"
+    )
+    settings = settings_of(
+        monkeypatch, {"WEBHOOK_SECRET_ACME": "from-the-environment", "WEBHOOK_SECRET_MOCKPSP": GOOD_SECRET}
+    )
+    current, previous = settings.webhook_secret("ACME")
+    assert current is not None
+    assert previous is not None
+    assert (current.get_secret_value(), previous.get_secret_value()) == ("from-the-environment", "the-one-before")
+    assert settings.webhook_secret("MOCKPSP") == (settings.webhook_secret_mockpsp, None)
+    assert settings.webhook_secret("EMPTY") == (None, None)
+    assert "from-the" not in repr(settings)
+
+
+def test_short_secret_of_an_account_forbids_a_start_outside_dev(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = settings_of(monkeypatch, READY_FOR_PROD | {"WEBHOOK_SECRET_ACME": "tiny"}).problems_outside_dev()
+    assert problems == ("WEBHOOK_SECRET_ACME is shorter than 16 characters",)

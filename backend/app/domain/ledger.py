@@ -221,7 +221,7 @@ def arbiter_balance_after(result: PostResult) -> tuple[int, int]:
 
 
 def available_taken(result: PostResult) -> int:
-    """By how much the arbiter's available balance fell, in minor units; a journal's last line tells of all of it."""
+    """How much the arbiter's available balance fell, in minor units; by a whole journal, given its last line."""
     available_after, _ = arbiter_balance_after(result)
     is_ledger = result.arbiter == Arbiter.LEDGER
     available_before = result.ledger_available_before if is_ledger else result.legacy_available_before

@@ -85,7 +85,7 @@ async def observe_many(
 async def _carry_out(
     conn: Connection, arrived: DepositObservation, deposit: StoredDeposit, plan: Plan, *, captured: PostResult | None
 ) -> Observed:
-    if captured is not None and captured.code is PostCode.EXISTS_DIFFERENT:
+    if captured is not None and captured.code == PostCode.EXISTS_DIFFERENT:
         # The provider event has moved other money before: somebody has to find out whose it is.
         plan = Plan(
             step=Step.FIND,

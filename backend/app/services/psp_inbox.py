@@ -36,6 +36,7 @@ from backend.app.psp.webhook import UnparsableEvent
 from backend.app.repositories import audit_repo, deposit_repo, psp_account_repo, psp_event_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.services import psp_telemetry
+from backend.app.services.deposit_observations import NotBooked
 from backend.app.services.webhook_secrets import SHARED_NAMES
 
 log = structlog.get_logger()
@@ -275,7 +276,9 @@ class PspInbox:
         if state is EventState.DEAD:
             log.error("psp_event.dead", event_id=str(event_id), reason=reason)
         else:
-            log.warning("psp_event.postponed", event_id=str(event_id), reason=reason, exc_info=error)
+            is_expected = isinstance(error, TemporarilyUnavailable | NotBooked)
+            trace = None if is_expected else error
+            log.warning("psp_event.postponed", event_id=str(event_id), reason=reason, exc_info=trace)
 
     async def _measure(self) -> None:
         now = self._clock()
