@@ -124,7 +124,7 @@ async def export_withdrawals(
     request: AnyRequest,
     finance: NamedDependency[Finance],
     asked: NamedDependency[WithdrawalFilter],
-    sort: Sort = Sort.NEWEST,
+    sort: Annotated[Sort, QueryParameter(description="Amounts are compared in minor units")] = Sort.NEWEST,
 ) -> Stream:
     """The whole filtered set as it is at one moment, streamed. A text that a spreadsheet would take for a formula gets
     an apostrophe before it; numbers are left alone. The export is audited.

@@ -35,7 +35,10 @@ PageCursor = Annotated[
 
 
 def provide_filter(
-    state: Annotated[WithdrawalState | None, QueryParameter(description="Only withdrawals in this state")] = None,
+    # The framework keeps the name `state` for itself.
+    withdrawal_state: Annotated[
+        WithdrawalState | None, QueryParameter(name="state", description="Only withdrawals in this state")
+    ] = None,
     player_id: Annotated[UUID | None, QueryParameter(description="Only this player's")] = None,
     tenant_id: Annotated[UUID | None, QueryParameter(description="Only this tenant's")] = None,
     method: Text = None,
@@ -48,7 +51,7 @@ def provide_filter(
     """Which withdrawals a list or an export is about. Raises FieldError."""
     return WithdrawalFilter(
         tenant_id=tenant_id,
-        state=state,
+        state=withdrawal_state,
         player_id=player_id,
         method=method,
         currency=None if currency is None else money.parse_currency(currency),

@@ -5,9 +5,9 @@
       [write]  what it said, by the same way as a webhook or a poll                     → Applied, committed
 
 Everybody who learns something ends in `PayoutReports.apply`, under the withdrawal's row lock. A process that dies in
-between leaves an attempt that counts as unknown after a minute; the resolver then asks, and sends the same request under
-the same key only when the provider has never heard of it. Two processes that do so at once do no harm: a provider makes
-one payout of one key, however often it is sent, and what it answers is judged by what is known already.
+between leaves an attempt that counts as unknown after a minute; the resolver then asks, and sends the same request
+under the same key only when the provider has never heard of it. Two processes that do so at once do no harm: a provider
+makes one payout of one key, however often it is sent, and what it answers is judged by what is known already.
 """
 
 import asyncio
