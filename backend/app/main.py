@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, middleware, ops, problems, psp_events, wallet, webhooks
+from backend.app.api import auth, finance, middleware, ops, problems, psp_events, wallet, webhooks
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -26,11 +26,13 @@ from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
+from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.audit import Audit
+from backend.app.services.finance import Finance
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.tenants import Tenants
@@ -62,14 +64,23 @@ def _create(*, is_worker: bool) -> Litestar:
     return build(settings, resolve(settings), is_worker=is_worker)
 
 
-def build(settings: Settings, engine: Engine, *, is_worker: bool = True) -> Litestar:
-    """Wire everything. The engine is the application's from now on: it is closed when the application stops."""
+def build(
+    settings: Settings,
+    engine: Engine,
+    *,
+    is_worker: bool = True,
+    adapters: Mapping[str, PspAdapter] | None = None,
+) -> Litestar:
+    """Wire everything. The engine is the application's from now on: it is closed when the application stops.
+
+    adapters: payout providers by name, in the place of those that the settings name.
+    """
     assert settings.jwt_secret is not None, "ensure_startable or with_dev_secrets has seen to it"
 
     async def ourselves(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
 
-    core = wire(settings, engine, is_worker=is_worker, ourselves=ourselves)
+    core = wire(settings, engine, is_worker=is_worker, ourselves=ourselves, adapters=adapters)
     database = core.database
     admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
@@ -97,6 +108,7 @@ def build(settings: Settings, engine: Engine, *, is_worker: bool = True) -> Lite
         "wallets": core.wallets,
         "withdrawals": core.withdrawals,
         "deposits": core.deposits,
+        "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
         "readiness": readiness,
@@ -114,6 +126,7 @@ def build(settings: Settings, engine: Engine, *, is_worker: bool = True) -> Lite
                     wallet.router,
                     webhooks.router,
                     psp_events.router,
+                    finance.router,
                 ],
             ),
             *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),

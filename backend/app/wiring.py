@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import importlib.metadata
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from backend.app import mockpsp_mount
 from backend.app.domain.job import PeriodicJob
 from backend.app.mockpsp_mount import MockPspMount
+from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
@@ -22,6 +23,7 @@ from backend.app.services.deposits import Deposits
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
+from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.sign_in import SignIn
 from backend.app.services.wallets import Wallets
@@ -55,15 +57,23 @@ class Core:
     wallets: Wallets
     withdrawals: Withdrawals
     deposits: Deposits
+    payouts: Payouts
     inbox: PspInbox
     jobs: Jobs
 
 
-def wire(settings: Settings, engine: Engine, *, is_worker: bool, ourselves: ASGIApp | None = None) -> Core:
+def wire(
+    settings: Settings,
+    engine: Engine,
+    *,
+    is_worker: bool,
+    ourselves: ASGIApp | None = None,
+    adapters: Mapping[str, PspAdapter] | None = None,
+) -> Core:
     """Build the core on an engine. This is where a service's work becomes a job.
 
     `ourselves` is the application that MockPSP's webhooks go to when it runs inside this process; None: they wait for a
-    process that has one.
+    process that has one. `adapters` are payout providers by name, in the place of those that the settings name.
     """
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
@@ -80,7 +90,10 @@ def wire(settings: Settings, engine: Engine, *, is_worker: bool, ourselves: ASGI
         is_dev=is_dev,
         unverified_daily_cap=settings.kyc_unverified_daily_deposit_cap,
     )
-    inbox = PspInbox(database, deposits=deposits, payouts=None)
+    if adapters is None:
+        adapters = {} if mockpsp.adapter is None else {mockpsp.adapter.provider: mockpsp.adapter}
+    payouts = Payouts(database, adapters, mismatches)
+    inbox = PspInbox(database, deposits=deposits, payouts=payouts)
     jobs = Jobs(
         engine,
         database,
@@ -100,6 +113,7 @@ def wire(settings: Settings, engine: Engine, *, is_worker: bool, ourselves: ASGI
         wallets=wallets,
         withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
         deposits=deposits,
+        payouts=payouts,
         inbox=inbox,
         jobs=jobs,
     )

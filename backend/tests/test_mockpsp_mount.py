@@ -13,7 +13,7 @@ from backend.tests.api_client import MOCKPSP_API_KEY, WEBHOOK_SECRET, WalletClie
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, both, count, ledger_types, make_player, make_tenant, sides, unopened
 from backend.tests.invariants import assert_sound
-from backend.tests.processes import ServeProcess
+from backend.tests.processes import MockPspProcess
 
 CREATED, OK = httpx.codes.CREATED, httpx.codes.OK
 KEY = {"Authorization": f"Bearer {MOCKPSP_API_KEY}"}
@@ -91,9 +91,8 @@ async def test_outside_dev_there_is_no_mockpsp_and_no_deposit(
 async def test_mockpsp_elsewhere_is_used_over_the_network_and_not_mounted(
     owner: Owner, database: Database, tenant_id: UUID, home: Path
 ) -> None:
-    process = ServeProcess(
+    process = MockPspProcess(
         home,
-        command=("mockpsp", "serve"),
         arguments=("--webhook-url", "http://127.0.0.1:9/"),
         environment={
             "DATABASE_URL": database.service_url,
@@ -119,9 +118,8 @@ async def test_mockpsp_elsewhere_is_used_over_the_network_and_not_mounted(
 
 
 async def test_production_does_not_serve_mockpsp(home: Path, database: Database) -> None:
-    process = ServeProcess(
+    process = MockPspProcess(
         home,
-        command=("mockpsp", "serve"),
         arguments=("--webhook-url", "http://127.0.0.1:9/"),
         environment={"ENV": "prod", "DATABASE_URL": database.service_url, "MOCKPSP_API_KEY": MOCKPSP_API_KEY},
     )

@@ -3,7 +3,7 @@
 from backend.app.sql.migrations import run_functions, run_sql_file
 
 revision = "0008_psp_events"
-down_revision = "0006_mockpsp"
+down_revision = "0007_payouts"
 
 
 def upgrade() -> None:
