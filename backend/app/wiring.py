@@ -35,6 +35,9 @@ log = structlog.get_logger()
 VERSION: Final = importlib.metadata.version("hakem")
 DRAIN_SECONDS: Final = 10.0
 EMBEDDED_WATCH_SECONDS: Final = 1.0
+# So many in one run of a job: the deadline holds also when each of them takes a provider's whole timeout.
+INBOX_BATCH: Final = 500
+PULL_BATCH: Final = 100
 FLAGS: Final = (
     "ledger_shadow_write",
     "ledger_enforce_balance",
@@ -98,6 +101,26 @@ def wire(
         engine,
         database,
         periodic=[
+            # What was not applied right after its answer: the process died, or the database was away.
+            PeriodicJob(
+                name="psp_inbox.apply_due",
+                run=lambda _: inbox.apply_due(limit=INBOX_BATCH),
+                every_seconds=2,
+                deadline_seconds=60,
+            ),
+            PeriodicJob(name="psp_inbox.prune", run=lambda _: inbox.prune(), every_seconds=60, deadline_seconds=60),
+            PeriodicJob(
+                name="payouts.resolve_due",
+                run=lambda now: payouts.resolve_due(now=now, limit=PULL_BATCH),
+                every_seconds=5,
+                deadline_seconds=300,
+            ),
+            PeriodicJob(
+                name="deposits.resolve_due",
+                run=lambda now: deposits.resolve_due(now=now, limit=PULL_BATCH),
+                every_seconds=5,
+                deadline_seconds=300,
+            ),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
         is_worker=is_worker,

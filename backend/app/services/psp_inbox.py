@@ -44,9 +44,6 @@ log = structlog.get_logger()
 # Deliveries that one process applies at the same time.
 APPLIERS: Final = 4
 WAITING_MAX: Final = 10_000
-# What was not applied right after its answer (the process died, the database was away) is found after so long.
-SWEEP_SECONDS: Final = 5.0
-SWEEP_MAX: Final = 500
 PRUNED_MAX: Final = 1_000
 HINTS_MAX: Final = 10
 ERROR_CHARS_MAX: Final = 500
@@ -83,10 +80,9 @@ class PspInbox:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to apply what comes in, and what earlier processes left."""
+        """Begin to apply what this process takes in. What others left behind is due, and found by the job."""
         assert not self._tasks, "started once"
         self._tasks = [asyncio.create_task(self._serve(), name=f"psp-inbox-{number}") for number in range(APPLIERS)]
-        self._tasks.append(asyncio.create_task(self._sweep(), name="psp-inbox-sweep"))
 
     async def stop(self) -> None:
         """Stop. What is under way is rolled back and found by the next process."""
@@ -112,6 +108,13 @@ class PspInbox:
         applied = sum(await asyncio.gather(*(apply_in_turn() for _ in range(APPLIERS))))
         await self._measure()
         return applied
+
+    async def prune(self) -> int:
+        """Forget unverified deliveries that were kept long enough; how many, at most PRUNED_MAX."""
+        async with self._database.connection() as conn:
+            return await psp_event_repo.prune_unverified(
+                conn, before=self._clock() - UNVERIFIED_KEPT_FOR, limit=PRUNED_MAX
+            )
 
     async def apply(self, event_id: UUID) -> bool:
         """Apply one delivery if it is due and nobody else does; whether it is done with.
@@ -173,20 +176,6 @@ class PspInbox:
     async def _serve(self) -> None:
         while True:
             await self.apply(await self._waiting.get())
-
-    async def _sweep(self) -> None:
-        while True:
-            try:
-                await self.apply_due(limit=SWEEP_MAX)
-                async with self._database.connection() as conn:
-                    before = self._clock() - UNVERIFIED_KEPT_FOR
-                    await psp_event_repo.prune_unverified(conn, before=before, limit=PRUNED_MAX)
-            except TemporarilyUnavailable as error:
-                log.warning("psp_inbox.sweep_failed", error=str(error))
-            # Without the sweep a failed delivery would wait for the next start of a process.
-            except Exception as error:
-                log.error("psp_inbox.sweep_crashed", exc_info=error)
-            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _apply_verified(self, conn: Connection, event: PendingEvent) -> Outcome:
         assert event.provider_event_id is not None, "a verified delivery has a name"
