@@ -14,7 +14,7 @@ from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, db, mockpsp, players, psp_accounts, serve, token, worker
+from backend.scripts import admin, db, mockpsp, players, psp_accounts, serve, token, waiting, worker
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -47,6 +47,7 @@ app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
+app.command("waiting")(waiting.waiting)
 app.command("worker")(worker.worker)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from backend.app.domain.admin import Role
+from backend.app.domain.identity import Role
 from backend.app.domain.payment_method import SCENARIOS
 from backend.tests.api_client import JWT_SECRET, WalletClient
 from backend.tests.conftest import Database
@@ -212,7 +212,7 @@ async def test_each_deposit_ends_as_the_provider_really_did_it(house: House) -> 
 
     async def states() -> dict[Any, str]:
         cursor = await house.owner.execute("SELECT id::TEXT, state FROM deposits")
-        known = dict(await cursor.fetchall())
+        known: dict[str, str] = dict(await cursor.fetchall())
         return {scenario: known[tx_id] for scenario, (_, tx_id) in begun.items()}
 
     async def is_settled() -> bool:

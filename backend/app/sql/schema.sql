@@ -2642,8 +2642,6 @@ CREATE INDEX psp_accounts_secret_index ON public.psp_accounts USING btree (provi
 
 CREATE INDEX psp_accounts_tenant_index ON public.psp_accounts USING btree (tenant_id, provider, account_id);
 
-CREATE INDEX psp_events_dead_index ON public.psp_events USING btree (id) WHERE (state = 'dead'::text);
-
 CREATE INDEX psp_events_due_index ON public.psp_events USING btree (next_attempt_at, id) WHERE (state = 'pending'::text);
 
 CREATE INDEX psp_events_tenant_index ON public.psp_events USING btree (tenant_id, id DESC);
@@ -2653,6 +2651,8 @@ CREATE INDEX psp_events_tx_index ON public.psp_events USING btree (tx_id) WHERE 
 CREATE INDEX psp_events_unverified_index ON public.psp_events USING btree (provider, received_at) WHERE (signature_status = 'unverified'::text);
 
 CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (provider, account_id, provider_event_id) WHERE (signature_status = 'valid'::text);
+
+CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, received_at, id) WHERE (state = ANY (ARRAY['pending'::text, 'dead'::text, 'quarantined'::text]));
 
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 

@@ -41,7 +41,9 @@ CREATE TABLE psp_events (
 CREATE UNIQUE INDEX psp_events_verified_key ON psp_events (provider, account_id, provider_event_id)
 WHERE signature_status = 'valid';
 CREATE INDEX psp_events_due_index ON psp_events (next_attempt_at, id) WHERE state = 'pending';
-CREATE INDEX psp_events_dead_index ON psp_events (id) WHERE state = 'dead';
+-- What a person has to look at, or the appliers have yet to do.
+CREATE INDEX psp_events_waiting_index ON psp_events (state, received_at, id)
+WHERE state IN ('pending', 'dead', 'quarantined');
 CREATE INDEX psp_events_unverified_index ON psp_events (provider, received_at) WHERE signature_status = 'unverified';
 CREATE INDEX psp_events_tenant_index ON psp_events (tenant_id, id DESC);
 CREATE INDEX psp_events_tx_index ON psp_events (tx_id) WHERE tx_id IS NOT NULL;
