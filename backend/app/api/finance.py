@@ -76,7 +76,8 @@ IfMatch = Annotated[
     ),
 ]
 DEED_PROBLEMS: Final = problems(400, 401, 403, 404, 409, 413, 422)
-_CSV_MEDIA_TYPE: Final = "text/csv; charset=utf-8"
+# The framework adds the charset.
+_CSV_MEDIA_TYPE: Final = "text/csv"
 
 
 @get(
