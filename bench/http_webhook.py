@@ -25,6 +25,7 @@ CLIENTS: Final = 64
 AMOUNT_MINOR: Final = 1_000
 SECRET: Final = "whsec_YmVuY2gtb25seS1zZWNyZXQtb2YtMzItYnl0ZXMhISE="
 GRACE_SECONDS: Final = 60.0
+WARM_UP_SECONDS: Final = 1.0
 
 INSERT_ACCOUNT: Final = "INSERT INTO psp_accounts (provider, account_id, tenant_id) VALUES ('mockpsp', %s, %s)"
 INSERT_DEPOSITS: Final = """
@@ -50,10 +51,10 @@ FROM generate_series(1, %(deposits)s) AS series (number)
 
 
 def measure(context: Context) -> list[Measurement]:
-    """One run of both loads at their paces, then the wait until the inbox is empty."""
+    """Both loads at their paces, after a second of each that is not counted; then the wait until the inbox is empty."""
     urls = context.server.clone("webhook")
     with psycopg.connect(urls.owner, autocommit=True) as owner, tempfile.TemporaryDirectory() as folder:
-        _load_deposits(owner, deposits=int(DELIVERIES_PER_SECOND * context.seconds) + 1)
+        _load_deposits(owner, deposits=int(DELIVERIES_PER_SECOND * (context.seconds + WARM_UP_SECONDS)) + 1)
         environment = {
             "DATABASE_URL": urls.service,
             "DATABASE_OWNER_URL": urls.owner,
@@ -61,33 +62,10 @@ def measure(context: Context) -> list[Measurement]:
             "WEBHOOK_SIGNATURE_ENFORCED": "True",
         }
         with Serving(Path(folder) / "home", environment=environment) as serving:
-            withdrawals = _start(
-                "bench.http_load",
-                LoadPlan(
-                    url=serving.url,
-                    jwt_secret=serving.jwt_secret,
-                    spread=Spread.UNIFORM.value,
-                    run="webhook",
-                    clients=CLIENTS,
-                    seconds=context.seconds,
-                    per_second=WITHDRAWALS_PER_SECOND,
-                ),
+            _run(serving, owner, seconds=WARM_UP_SECONDS, delivered=0)
+            delivered, asked, waiting, drained_seconds = _run(
+                serving, owner, seconds=context.seconds, delivered=int(DELIVERIES_PER_SECOND * WARM_UP_SECONDS)
             )
-            deliveries = _start(
-                "bench.webhook_load",
-                WebhookPlan(
-                    url=serving.url,
-                    secret=SECRET,
-                    account_id=account_id_of(TENANT),
-                    amount_minor=AMOUNT_MINOR,
-                    per_second=DELIVERIES_PER_SECOND,
-                    seconds=context.seconds,
-                ),
-            )
-            delivered = _report(deliveries, seconds=context.seconds)
-            waiting = _waiting(owner)
-            drained_seconds = _drain(owner)
-            asked = _report(withdrawals, seconds=context.seconds)
     return [
         _line(
             f"webhooks at {DELIVERIES_PER_SECOND:,.0f}/s",
@@ -96,6 +74,40 @@ def measure(context: Context) -> list[Measurement]:
         ),
         _line(f"beside them withdrawals at {WITHDRAWALS_PER_SECOND:,.0f}/s", asked),
     ]
+
+
+def _run(
+    serving: Serving, owner: psycopg.Connection, *, seconds: float, delivered: int
+) -> tuple[LoadReport, LoadReport, int, float]:
+    """Deliveries and withdrawals; how many were not applied at the last answer, and how long that took then."""
+    withdrawals = _start(
+        "bench.http_load",
+        LoadPlan(
+            url=serving.url,
+            jwt_secret=serving.jwt_secret,
+            spread=Spread.UNIFORM.value,
+            run=f"webhook{delivered}",
+            clients=CLIENTS,
+            seconds=seconds,
+            per_second=WITHDRAWALS_PER_SECOND,
+        ),
+    )
+    deliveries = _start(
+        "bench.webhook_load",
+        WebhookPlan(
+            url=serving.url,
+            secret=SECRET,
+            account_id=account_id_of(TENANT),
+            amount_minor=AMOUNT_MINOR,
+            per_second=DELIVERIES_PER_SECOND,
+            seconds=seconds,
+            delivered=delivered,
+        ),
+    )
+    answered = _report(deliveries, seconds=seconds)
+    waiting = _waiting(owner)
+    drained_seconds = _drain(owner)
+    return answered, _report(withdrawals, seconds=seconds), waiting, drained_seconds
 
 
 def _load_deposits(owner: psycopg.Connection, *, deposits: int) -> None:

@@ -22,7 +22,7 @@ REPEATED_EVERY: Final = 10
 
 
 class WebhookPlan(msgspec.Struct, kw_only=True, frozen=True):
-    """What to deliver: captures of the deposits with the numbers from 1."""
+    """What to deliver: captures of the deposits with the numbers after `delivered`."""
 
     url: str
     secret: str
@@ -30,6 +30,7 @@ class WebhookPlan(msgspec.Struct, kw_only=True, frozen=True):
     amount_minor: int
     per_second: float
     seconds: float
+    delivered: int = 0
 
 
 def deposit_id(number: int) -> UUID:
@@ -42,7 +43,7 @@ class Provider:
 
     def __init__(self, plan: WebhookPlan) -> None:
         self._plan = plan
-        self._delivered = 0
+        self._delivered = plan.delivered
         self._idle: asyncio.Queue[Client] = asyncio.Queue()
 
     async def run(self) -> LoadReport:
