@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import bounds, door, group_commit, history, http_withdraw, peers, pgbench, report
+from bench import bounds, door, group_commit, history, http_webhook, http_withdraw, peers, pgbench, report
 from bench.context import TPCB_DATABASE, Context, Driver, Skipped
 from bench.report import Section
 from bench.server import BenchServer
@@ -20,6 +20,7 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "ceiling": ("The writes without the decisions", bounds.measure_ceiling),
     "writer": ("Group commit, in one process", group_commit.measure),
     "http": ("HTTP withdraw, one service process", http_withdraw.measure),
+    "webhook": ("Webhooks beside withdrawals, one service process", http_webhook.measure),
     "history": ("Cost of history", history.measure_history),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),

@@ -191,7 +191,7 @@ class Desk:
         for told in tellings:
             receipt = await self.deliver(told)
             if not receipt.is_duplicate:
-                assert await self.inbox.apply(receipt.event_id)
+                assert await self.inbox.apply([receipt.event_id])
 
     async def row(self, event_id: UUID) -> dict[str, Any]:
         """A delivery in the inbox."""

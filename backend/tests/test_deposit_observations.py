@@ -221,7 +221,7 @@ async def test_answer_and_webhook_at_once_wait_for_each_other_without_a_deadlock
         async with desk.owner.transaction():
             await desk.owner.execute("SELECT 1 FROM deposits WHERE id = %s FOR UPDATE", (deposit_id,))
             answering = asyncio.create_task(desk.deposits.deposit(command))
-            applying = asyncio.create_task(desk.inbox.apply(receipt.event_id))
+            applying = asyncio.create_task(desk.inbox.apply([receipt.event_id]))
             await desk.until_blocked(2)
         answer, is_applied = await asyncio.gather(answering, applying)
     finally:

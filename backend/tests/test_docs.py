@@ -109,7 +109,10 @@ def test_every_command_that_the_readme_names_exists() -> None:
     ("document", "expected"),
     [
         ("README.md", ['"wallet_version":', '"state":"paid"']),
-        ("docs/payouts.md", ["attempt 1 at mockpsp", '"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"']),
+        (
+            "docs/payouts.md",
+            ["attempt 1 at mockpsp", '"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"'],
+        ),
         ("docs/payouts.tr.md", ["attempt 1 at mockpsp", '"timeline":', '"provider":"mockpsp"']),
     ],
 )

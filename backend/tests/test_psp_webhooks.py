@@ -110,7 +110,7 @@ async def test_signature_of_exactly_five_minutes_is_good(desk: Desk, capture: To
 async def test_current_and_previous_secret_are_good(
     desk: Desk, player: Player, capture: Told, secrets: tuple[str, ...]
 ) -> None:
-    await desk.inbox.apply((await desk.deliver(capture, *secrets)).event_id)
+    await desk.inbox.apply([(await desk.deliver(capture, *secrets)).event_id])
     assert await sides(desk.owner, player) == both(10_00)
     await assert_sound(desk.owner, player.tenant_id)
 
@@ -132,7 +132,7 @@ async def test_account_with_a_secret_of_its_own_is_not_believed_by_the_shared_on
     for where in (None, account):
         with pytest.raises(WebhookSignatureInvalid):
             await desk.deliver(told, MOCK_SECRET, account_id=where)
-    await desk.inbox.apply((await desk.deliver(told, ACME_SECRET)).event_id)
+    await desk.inbox.apply([(await desk.deliver(told, ACME_SECRET)).event_id])
     assert await sides(desk.owner, player) == both(10_00)
     # And the other way round: ACME's secret speaks for nobody else's account.
     other = replace(told, account=account_of(player.tenant_id), event_id="evt_" + uuid4().hex)
@@ -149,14 +149,14 @@ async def test_genuine_event_of_another_tenant_s_account_moves_nothing(desk: Des
     # Signed by the stranger's secret, for the stranger's account, about our player's deposit.
     told = Told(type="deposit.captured", deposit_id=deposit_id, account=account)
     receipt = await desk.deliver(told, ACME_SECRET)
-    await desk.inbox.apply(receipt.event_id)
+    await desk.inbox.apply([receipt.event_id])
     assert await sides(desk.owner, player) == unopened(0)
     assert await desk.findings(player.tenant_id) == [("tenant_mismatch", "critical")]
     row = await desk.row(receipt.event_id)
     assert (row["effect"], row["tenant_id"]) == ("finding", stranger)
     # The shared secret, with an account that is nobody's, proves no more.
     claimed = Told(type="deposit.captured", deposit_id=deposit_id, account="mock_" + uuid4().hex)
-    await desk.inbox.apply((await desk.deliver(claimed)).event_id)
+    await desk.inbox.apply([(await desk.deliver(claimed)).event_id])
     assert await sides(desk.owner, player) == unopened(0)
 
 
@@ -170,7 +170,7 @@ async def test_forged_capture_moves_nothing_and_the_provider_is_asked(desk: Desk
     forged = Told(type="deposit.captured", deposit_id=deposit_id, account=account_of(player.tenant_id))
     desk.psp.truth[payment_id(deposit_id)] = replace(forged, type="deposit.pending").event
     receipt = await desk.deliver(forged, headers={})
-    assert await desk.inbox.apply(receipt.event_id)
+    assert await desk.inbox.apply([receipt.event_id])
     assert desk.psp.asked[-1] == payment_id(deposit_id)
     assert await sides(desk.owner, player) == unopened(0)
     assert await desk.deposit_state(deposit_id) == "pending_provider"
@@ -178,7 +178,7 @@ async def test_forged_capture_moves_nothing_and_the_provider_is_asked(desk: Desk
 
     desk.psp.truth[payment_id(deposit_id)] = forged.event
     receipt = await desk.deliver(replace(forged, amount=999_00), headers={})
-    assert await desk.inbox.apply(receipt.event_id)
+    assert await desk.inbox.apply([receipt.event_id])
     assert await sides(desk.owner, player) == both(10_00), "the truth, not what was said"
     await assert_sound(desk.owner, player.tenant_id)
 
@@ -186,10 +186,10 @@ async def test_forged_capture_moves_nothing_and_the_provider_is_asked(desk: Desk
 async def test_forged_event_keeps_no_genuine_one_out(desk: Desk, player: Player, capture: Told) -> None:
     desk.psp.truth[payment_id(_id(capture))] = replace(capture, type="deposit.pending").event
     for _ in range(3):
-        await desk.inbox.apply((await desk.deliver(capture, headers={})).event_id)
+        await desk.inbox.apply([(await desk.deliver(capture, headers={})).event_id])
     receipt = await desk.deliver(capture)
     assert not receipt.is_duplicate
-    await desk.inbox.apply(receipt.event_id)
+    await desk.inbox.apply([receipt.event_id])
     assert await sides(desk.owner, player) == both(10_00)
 
 
@@ -200,7 +200,7 @@ async def test_hint_about_nothing_of_ours_asks_nobody(desk: Desk) -> None:
         Told(type="payout.paid", deposit_id=None, account="a"),
     ):
         receipt = await desk.deliver(told, headers={})
-        assert await desk.inbox.apply(receipt.event_id)
+        assert await desk.inbox.apply([receipt.event_id])
         assert (await desk.row(receipt.event_id))["state"] == "ignored"
     assert len(desk.psp.asked) == asked
 
@@ -277,7 +277,7 @@ async def test_twenty_deliveries_at_once_are_one_event(desk: Desk, player: Playe
     receipts = await asyncio.gather(*(desk.deliver(capture) for _ in range(20)))
     assert sum(not receipt.is_duplicate for receipt in receipts) == 1
     assert len({receipt.event_id for receipt in receipts}) == 1
-    applied = await asyncio.gather(*(desk.inbox.apply(receipt.event_id) for receipt in receipts))
+    applied = await asyncio.gather(*(desk.inbox.apply([receipt.event_id]) for receipt in receipts))
     assert sum(applied) == 1
     assert await ledger_types(desk.owner, player) == ["deposit_captured"]
     await assert_sound(desk.owner, player.tenant_id)
@@ -303,7 +303,7 @@ async def test_body_that_cannot_be_read_is_kept_and_set_aside(desk: Desk) -> Non
         event_id = "evt_" + uuid4().hex
         headers = standard_webhooks.sign(body, delivery_id=event_id, signed_at=datetime.now(UTC), secrets=[MOCK_SECRET])
         receipt = await desk.deliver(told, headers=headers, body=body)
-        assert await desk.inbox.apply(receipt.event_id)
+        assert await desk.inbox.apply([receipt.event_id])
         row = await desk.row(receipt.event_id)
         assert (row["state"], bool(row["last_error"])) == ("quarantined", True)
 
@@ -311,14 +311,14 @@ async def test_body_that_cannot_be_read_is_kept_and_set_aside(desk: Desk) -> Non
 async def test_event_that_we_do_not_map_is_ignored(desk: Desk) -> None:
     told = Told(type="account.updated", deposit_id=None, account="a")
     receipt = await desk.deliver(told)
-    assert await desk.inbox.apply(receipt.event_id)
+    assert await desk.inbox.apply([receipt.event_id])
     assert (await desk.row(receipt.event_id))["state"] == "ignored"
 
 
 async def test_payment_that_is_not_ours_is_a_finding_of_the_account_s_tenant(desk: Desk, player: Player) -> None:
     told = Told(type="deposit.captured", deposit_id=uuid4(), account=account_of(player.tenant_id))
     receipt = await desk.deliver(told)
-    assert await desk.inbox.apply(receipt.event_id)
+    assert await desk.inbox.apply([receipt.event_id])
     row = await desk.row(receipt.event_id)
     assert (row["state"], row["effect"], row["tenant_id"]) == ("ignored", "orphan", player.tenant_id)
     assert await desk.findings(player.tenant_id) == [("orphan_webhook", "high")]
@@ -336,13 +336,13 @@ async def test_event_that_cannot_be_booked_is_tried_again_until_it_is_dead(
     )
     for attempt, wait in enumerate(RETRIES_AFTER, start=1):
         now += timedelta(milliseconds=1)
-        assert not await inbox.apply(receipt.event_id)
+        assert not await inbox.apply([receipt.event_id])
         row = await desk.row(receipt.event_id)
         assert (row["state"], row["attempts"]) == ("pending", attempt)
-        assert not await inbox.apply(receipt.event_id), "not before its time"
+        assert not await inbox.apply([receipt.event_id]), "not before its time"
         assert (await desk.row(receipt.event_id))["attempts"] == attempt
         now += wait
-    assert not await inbox.apply(receipt.event_id)
+    assert not await inbox.apply([receipt.event_id])
     row = await desk.row(receipt.event_id)
     assert (row["state"], "balance_out_of_range" in row["last_error"]) == ("dead", True)
     assert await desk.deposit_state(_id(capture)) == "pending_provider"
@@ -423,9 +423,9 @@ async def test_each_item_of_a_batch_is_applied_and_a_forged_one_spoils_it(desk: 
     with pytest.raises(WebhookSignatureInvalid):
         await desk.webhooks.receive(given(forged.raw_body))
     receipt = await desk.webhooks.receive(given(good.raw_body))
-    assert await desk.inbox.apply(receipt.event_id)
+    assert await desk.inbox.apply([receipt.event_id])
     alone = webhook_deliveries.standard_notification(items[0], secret=ADYEN_KEY)
-    assert await desk.inbox.apply((await desk.webhooks.receive(given(alone.raw_body))).event_id)
+    assert await desk.inbox.apply([(await desk.webhooks.receive(given(alone.raw_body))).event_id])
     for player in players:
         assert await sides(desk.owner, player) == both(10_00)
     await assert_sound(desk.owner, tenant_id)

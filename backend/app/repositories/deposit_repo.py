@@ -39,6 +39,14 @@ class CaptureDeposit:
     occurred_at: datetime | None
 
 
+class PaymentName(NamedTuple):
+    """What a provider calls a payment: our reference as it gives it back, and its own."""
+
+    provider: str
+    reference: str | None
+    provider_ref: str | None
+
+
 class PaymentKey(NamedTuple):
     """Which deposit of whom."""
 
@@ -139,16 +147,23 @@ async def record(conn: Connection, deposit_id: UUID, *, observation: DepositObse
     )
 
 
-async def find_payment(
-    conn: Connection, *, provider: str, reference: str | None, provider_ref: str | None
-) -> PaymentKey | None:
-    """The deposit that a provider means: by our id of it, else by its own name for the payment."""
-    deposit_id = _find_uuid(reference)
+async def find_payments(conn: Connection, names: Sequence[PaymentName]) -> list[PaymentKey | None]:
+    """The deposits that a provider means, in order: by our id of it, else by its own name for the payment."""
     cursor = await conn.execute(
-        SQL.find_payment, {"provider": provider, "deposit_id": deposit_id, "provider_ref": provider_ref}
+        SQL.find_payments,
+        {
+            "providers": [name.provider for name in names],
+            "deposit_ids": [_find_uuid(name.reference) for name in names],
+            "provider_refs": [name.provider_ref for name in names],
+        },
     )
-    row = await cursor.fetchone()
-    return None if row is None else PaymentKey._make(row)
+    return [None if row[1] is None else PaymentKey._make(row) for row in await cursor.fetchall()]
+
+
+async def find_payment(conn: Connection, name: PaymentName) -> PaymentKey | None:
+    """The deposit that a provider means."""
+    (found,) = await find_payments(conn, [name])
+    return found
 
 
 async def find_one(conn: Connection, tenant_id: UUID, *, deposit_id: UUID) -> DueDeposit | None:

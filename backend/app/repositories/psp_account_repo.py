@@ -1,6 +1,6 @@
 """Accounts at payment providers in PostgreSQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -40,11 +40,24 @@ class SecretUse(NamedTuple):
     account_id: str
 
 
+async def list_signed(conn: Connection, keys: Collection[AccountKey]) -> dict[AccountKey, SignedAccount]:
+    """Those of the accounts that exist: whose they are, and what they are signed with."""
+    cursor = await conn.execute(
+        SQL.list_named_accounts,
+        {
+            "providers": [key.provider for key in keys],
+            "account_ids": [key.account_id for key in keys],
+            "limit": len(keys),
+        },
+    )
+    accounts = [SignedAccount._make(row) for row in await cursor.fetchall()]
+    return {AccountKey(account.provider, account.account_id): account for account in accounts}
+
+
 async def find_signed(conn: Connection, *, provider: str, account_id: str) -> SignedAccount | None:
     """An account: whose it is, and what it is signed with."""
-    cursor = await conn.execute(SQL.find_account, {"provider": provider, "account_id": account_id})
-    row = await cursor.fetchone()
-    return None if row is None else SignedAccount(provider, account_id, *row)
+    key = AccountKey(provider, account_id)
+    return (await list_signed(conn, [key])).get(key)
 
 
 async def find_tenant(conn: Connection, *, provider: str, account_id: str) -> UUID | None:

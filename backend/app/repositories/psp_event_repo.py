@@ -1,7 +1,7 @@
 """The inbox in PostgreSQL: deliveries of providers, stored before they are applied."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -97,25 +97,28 @@ async def list_due(conn: Connection, *, now: datetime, limit: int) -> list[UUID]
     return [row[0] for row in await cursor.fetchall()]
 
 
-async def lock_due(conn: Connection, event_id: UUID, *, now: datetime) -> PendingEvent | None:
-    """Take a delivery for this transaction; None when somebody else has it, or it is not due."""
-    row = await (await conn.execute(SQL.lock_due, {"event_id": event_id, "now": now})).fetchone()
-    return None if row is None else PendingEvent._make(row)
+async def lock_due(conn: Connection, event_ids: Sequence[UUID], *, now: datetime) -> list[PendingEvent]:
+    """Take deliveries for this transaction, without those that somebody else has or that are not due."""
+    cursor = await conn.execute(
+        SQL.list_due_locked, {"event_ids": list(event_ids), "now": now, "limit": len(event_ids)}
+    )
+    return [PendingEvent._make(row) for row in await cursor.fetchall()]
 
 
-async def finish(conn: Connection, event_id: UUID, *, outcome: Outcome, now: datetime) -> None:
-    """Write down what became of a delivery."""
+async def finish(conn: Connection, outcomes: Mapping[UUID, Outcome], *, now: datetime) -> None:
+    """Write down what became of deliveries."""
+    told = outcomes.values()
     await conn.execute(
-        SQL.finish_event,
+        SQL.finish_events,
         {
-            "event_id": event_id,
-            "state": outcome.state.value,
-            "last_error": outcome.last_error,
-            "event_type": outcome.event_type,
-            "effect": None if outcome.effect is None else outcome.effect.value,
-            "detail": outcome.detail,
-            "tenant_id": outcome.tenant_id,
-            "tx_id": outcome.tx_id,
+            "event_ids": list(outcomes),
+            "states": [each.state.value for each in told],
+            "last_errors": [each.last_error for each in told],
+            "event_types": [each.event_type for each in told],
+            "effects": [None if each.effect is None else each.effect.value for each in told],
+            "details": [each.detail for each in told],
+            "tenant_ids": [each.tenant_id for each in told],
+            "tx_ids": [each.tx_id for each in told],
             "now": now,
         },
     )

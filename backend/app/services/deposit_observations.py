@@ -19,9 +19,10 @@ from backend.app.domain.deposit_observation import (
     plan_observation,
     shortfall_of,
 )
-from backend.app.domain.finding import FindingType, Severity
+from backend.app.domain.finding import Finding, FindingType, Severity
 from backend.app.domain.ledger import PostCode, PostResult, available_taken
-from backend.app.domain.psp_event import Effect, StatusClass
+from backend.app.domain.psp_account import AccountKey
+from backend.app.domain.psp_event import Applied, Effect, PspEvent, StatusClass
 from backend.app.domain.tenant import account_id_of
 from backend.app.repositories import deposit_repo, finding_repo, psp_account_repo
 from backend.app.repositories.database import Connection
@@ -82,6 +83,36 @@ async def observe_many(
     ]
 
 
+async def report_orphan(conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
+    """A payment that is not ours: a finding of the account's tenant, where the account is known."""
+    tenant_id = None
+    if account_id is not None:
+        tenant_id = await psp_account_repo.find_tenant(conn, provider=event.provider, account_id=account_id)
+    if tenant_id is not None:
+        is_money = event.status_class in (StatusClass.SUCCESS, StatusClass.REVERSED)
+        await finding_repo.open_finding(
+            conn,
+            tenant_id,
+            Finding(
+                provider=event.provider,
+                tenant_id=tenant_id,
+                finding_type=FindingType.ORPHAN_WEBHOOK,
+                severity=Severity.HIGH if is_money else Severity.MEDIUM,
+                subject=f"payment:{event.provider_ref}",
+                message=f"{event.type} for a payment that we do not know",
+                evidence={
+                    "type": event.type.value,
+                    "reference": event.reference,
+                    "theirs_amount": None if event.money is None else str(event.money),
+                    "account_id": account_id,
+                },
+                provider_event_id=event.provider_event_id,
+                provider_ref=event.provider_ref,
+            ),
+        )
+    return Applied(effect=Effect.ORPHAN, tenant_id=tenant_id, tx_id=None, detail="no such payment of ours")
+
+
 async def _carry_out(
     conn: Connection, arrived: DepositObservation, deposit: StoredDeposit, plan: Plan, *, captured: PostResult | None
 ) -> Observed:
@@ -125,17 +156,18 @@ async def _find_account_tenants(
 
     An account that is nowhere written down is the deposit's tenant's when it is the one that we use for it.
     """
+    wanted = {
+        (deposit, AccountKey(deposit.provider, arrived.account_id))
+        for arrived in observations
+        if arrived.account_id is not None and (deposit := stored.get(arrived.deposit_id)) is not None
+    }
+    accounts = await psp_account_repo.list_signed(conn, {key for _, key in wanted}) if wanted else {}
     found: dict[tuple[UUID, str | None], UUID] = {}
-    for arrived in observations:
-        deposit = stored.get(arrived.deposit_id)
-        key = (arrived.deposit_id, arrived.account_id)
-        if deposit is None or arrived.account_id is None or key in found:
-            continue
-        tenant_id = await psp_account_repo.find_tenant(conn, provider=deposit.provider, account_id=arrived.account_id)
-        if tenant_id is None and arrived.account_id == account_id_of(deposit.tenant_id):
-            tenant_id = deposit.tenant_id
-        if tenant_id is not None:
-            found[key] = tenant_id
+    for deposit, key in wanted:
+        if key in accounts:
+            found[deposit.id, key.account_id] = accounts[key].tenant_id
+        elif key.account_id == account_id_of(deposit.tenant_id):
+            found[deposit.id, key.account_id] = deposit.tenant_id
     return found
 
 

@@ -38,17 +38,16 @@ from backend.app.domain.deposit_observation import (
     next_check_after,
     observation_from,
 )
-from backend.app.domain.finding import Finding, FindingType, Severity
 from backend.app.domain.ledger import balance_after, ensure_posted
 from backend.app.domain.money import minor_from_major
 from backend.app.domain.psp_event import Applied, Effect, PspEvent, StatusClass
 from backend.app.domain.tenant import account_id_of
 from backend.app.psp.adapter import CaptureRequest, Done, NotFound, Outcome, Pending, PspAdapter, Refused, Unknown
-from backend.app.repositories import deposit_repo, finding_repo, psp_account_repo
+from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Connection, Database
-from backend.app.repositories.deposit_repo import DueDeposit
+from backend.app.repositories.deposit_repo import DueDeposit, PaymentName
 from backend.app.repositories.group_commit import GroupCommit
-from backend.app.services.deposit_observations import NotBooked, Observed, observe_many
+from backend.app.services.deposit_observations import NotBooked, Observed, observe_many, report_orphan
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.wallets import Wallets
 
@@ -131,15 +130,34 @@ class Deposits:
         `account_id` is the account that the delivery was verified for; None when we asked ourselves, or it names none.
         Raises NotBooked when the door did not take it, for a reason that may pass.
         """
-        key = await deposit_repo.find_payment(
-            conn,
-            provider=event.provider,
-            reference=event.reference,
-            provider_ref=event.provider_ref,
+        (applied,) = await self.observe_all(conn, [(event, account_id)])
+        if isinstance(applied, NotBooked):
+            raise applied
+        return applied
+
+    async def observe_all(
+        self, conn: Connection, tellings: Sequence[tuple[PspEvent, str | None]]
+    ) -> list[Applied | NotBooked]:
+        """The same for many events, each with its account; one result for each, in order.
+
+        What the door did not take is a value here: it has changed nothing, and harms none of the others.
+        """
+        names = [PaymentName(event.provider, event.reference, event.provider_ref) for event, _ in tellings]
+        keys = await deposit_repo.find_payments(conn, names)
+        observed = iter(
+            await observe_many(
+                conn,
+                [
+                    observation_from(event, deposit_id=key.deposit_id, account_id=account_id)
+                    for (event, account_id), key in zip(tellings, keys, strict=True)
+                    if key is not None
+                ],
+            )
         )
-        if key is None:
-            return await _report_orphan(conn, event, account_id=account_id)
-        return await self._apply(conn, observation_from(event, deposit_id=key.deposit_id, account_id=account_id))
+        return [
+            await report_orphan(conn, event, account_id=account_id) if key is None else self._outcome_of(next(observed))
+            for (event, account_id), key in zip(tellings, keys, strict=True)
+        ]
 
     async def pull(self, tenant_id: UUID, deposit_id: UUID) -> Applied | None:
         """Ask the provider about a deposit and apply the answer; None when there is none, or nobody to ask.
@@ -208,10 +226,16 @@ class Deposits:
 
     async def _apply(self, conn: Connection, arrived: DepositObservation) -> Applied:
         (observed,) = await observe_many(conn, [arrived])
+        applied = self._outcome_of(observed)
+        if isinstance(applied, NotBooked):
+            raise applied
+        return applied
+
+    def _outcome_of(self, observed: Observed | None) -> Applied | NotBooked:
         assert observed is not None, "deposits are never removed"
         deposit = observed.deposit
         if observed.refusal is not None:
-            raise NotBooked(f"{observed.refusal.code} for deposit {deposit.id}")
+            return NotBooked(f"{observed.refusal.code} for deposit {deposit.id}")
         for result in observed.posted:
             self._mismatches.note_soon(
                 result, tenant_id=deposit.tenant_id, player_id=deposit.player_id, currency=deposit.money.currency
@@ -304,33 +328,3 @@ def _as_known(deposit: Deposit) -> DepositObservation:
         provider_ref=deposit.provider_ref,
         provider_event_id=deposit.provider_event_id,
     )
-
-
-async def _report_orphan(conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
-    """A payment that is not ours: a finding of the account's tenant, where the account is known."""
-    tenant_id = None
-    if account_id is not None:
-        tenant_id = await psp_account_repo.find_tenant(conn, provider=event.provider, account_id=account_id)
-    if tenant_id is not None:
-        is_money = event.status_class in (StatusClass.SUCCESS, StatusClass.REVERSED)
-        await finding_repo.open_finding(
-            conn,
-            tenant_id,
-            Finding(
-                provider=event.provider,
-                tenant_id=tenant_id,
-                finding_type=FindingType.ORPHAN_WEBHOOK,
-                severity=Severity.HIGH if is_money else Severity.MEDIUM,
-                subject=f"payment:{event.provider_ref}",
-                message=f"{event.type} for a payment that we do not know",
-                evidence={
-                    "type": event.type.value,
-                    "reference": event.reference,
-                    "theirs_amount": None if event.money is None else str(event.money),
-                    "account_id": account_id,
-                },
-                provider_event_id=event.provider_event_id,
-                provider_ref=event.provider_ref,
-            ),
-        )
-    return Applied(effect=Effect.ORPHAN, tenant_id=tenant_id, tx_id=None, detail="no such payment of ours")

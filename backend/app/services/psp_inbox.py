@@ -6,9 +6,8 @@ provider is asked about the payment that it names, if it is one of ours, and the
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -17,7 +16,6 @@ import structlog
 
 from backend.app.domain.audit import Actor, AuditEntry
 from backend.app.domain.errors import TemporarilyUnavailable
-from backend.app.domain.payout import find_attempt_name
 from backend.app.domain.psp_delivery import (
     HINT_LEASE,
     UNVERIFIED_KEPT_FOR,
@@ -33,31 +31,37 @@ from backend.app.domain.psp_delivery import (
 from backend.app.domain.psp_event import Applied, PspEvent, PspEventType
 from backend.app.psp.registry import SCHEMES
 from backend.app.psp.webhook import UnparsableEvent
-from backend.app.repositories import audit_repo, deposit_repo, psp_account_repo, psp_event_repo
+from backend.app.repositories import audit_repo, psp_account_repo, psp_event_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.services import psp_telemetry
 from backend.app.services.deposit_observations import NotBooked
+from backend.app.services.psp_hints import Hints, Observer, types_of
 from backend.app.services.webhook_secrets import SHARED_NAMES
 
 log = structlog.get_logger()
 
-# Deliveries that one process applies at the same time.
-APPLIERS: Final = 4
+# What comes in is applied in batches: after its answer nobody waits for a delivery, and alone each would cost ten times
+# the round trips. Two appliers, so that one batch that waits for somebody's row does not keep the others waiting.
+APPLIERS: Final = 2
+GATHER_SECONDS: Final = 0.025
+BATCH_MAX: Final = 64
+ALONE_AT_ONCE_MAX: Final = 4
+# What a batch takes: one event that moves the deposit's player at most once, so that locks are taken in one order.
+BATCHED_TYPES: Final = frozenset(
+    {PspEventType.DEPOSIT_PENDING, PspEventType.DEPOSIT_CAPTURED, PspEventType.DEPOSIT_FAILED}
+)
 WAITING_MAX: Final = 10_000
 PRUNED_MAX: Final = 1_000
-HINTS_MAX: Final = 10
 ERROR_CHARS_MAX: Final = 500
 
 
-class Observer(Protocol):
-    """Who applies provider events of one kind of payment."""
+class DepositObserver(Observer, Protocol):
+    """Who applies events of deposits, many at once if need be."""
 
-    async def observe(self, conn: Connection, event: PspEvent, *, account_id: str | None) -> Applied:
-        """Apply one event inside the caller's transaction."""
-        ...
-
-    async def pull(self, tenant_id: UUID, tx_id: UUID, /) -> Applied | None:
-        """Ask the provider about a payment and apply the answer; None when there is none."""
+    async def observe_all(
+        self, conn: Connection, tellings: Sequence[tuple[PspEvent, str | None]]
+    ) -> Sequence[Applied | NotBooked]:
+        """Apply events, each with its account; one result for each, in order."""
         ...
 
 
@@ -68,7 +72,7 @@ class PspInbox:
         self,
         database: Database,
         *,
-        deposits: Observer,
+        deposits: DepositObserver,
         payouts: Observer | None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -77,6 +81,8 @@ class PspInbox:
         self._payouts = payouts
         self._clock = clock
         self._waiting: asyncio.Queue[UUID] = asyncio.Queue(WAITING_MAX)
+        self._hints = Hints(database, deposits=deposits, payouts=payouts)
+        self._alone = asyncio.Semaphore(ALONE_AT_ONCE_MAX)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -100,12 +106,9 @@ class PspInbox:
         """Apply what is due, the longest due first; how many were applied."""
         async with self._database.connection() as conn:
             due = await psp_event_repo.list_due(conn, now=self._clock(), limit=limit)
-        waiting = iter(due)
-
-        async def apply_in_turn() -> int:
-            return sum([await self.apply(event_id) for event_id in waiting])
-
-        applied = sum(await asyncio.gather(*(apply_in_turn() for _ in range(APPLIERS))))
+        applied = 0
+        for start in range(0, len(due), BATCH_MAX):
+            applied += await self.apply(due[start : start + BATCH_MAX])
         await self._measure()
         return applied
 
@@ -116,24 +119,59 @@ class PspInbox:
                 conn, before=self._clock() - UNVERIFIED_KEPT_FOR, limit=PRUNED_MAX
             )
 
-    async def apply(self, event_id: UUID) -> bool:
-        """Apply one delivery if it is due and nobody else does; whether it is done with.
+    async def apply(self, event_ids: Sequence[UUID]) -> int:
+        """Apply those deliveries that are due and that nobody else applies; how many are done with.
 
-        Never raises: a failure is counted on the delivery, which is tried again later.
+        Never raises: a failure is counted on its delivery, which is tried again later.
         """
+        done: set[UUID] = set()
         try:
-            async with self._database.transaction() as conn:
-                event = await psp_event_repo.lock_due(conn, event_id, now=self._clock())
-                if event is None:
-                    return False
-                if not event.is_verified:
-                    await psp_event_repo.lease_hint(conn, event.id, until=self._clock() + HINT_LEASE)
-                else:
-                    await self._finish(conn, event, await self._apply_verified(conn, event))
-            if not event.is_verified:
-                outcome = await self._follow_hint(event)
+            async with self._database.connection(is_for_batch=True) as conn, conn.transaction():
+                batched = await self._apply_batch(conn, event_ids)
+            done.update(batched)
+        # One of them spoils it for all: alone each harms nobody but itself.
+        except Exception as error:
+            log.info("psp_inbox.batch_split", size=len(event_ids), error=type(error).__name__)
+        alone = await asyncio.gather(*(self._apply_alone(each) for each in event_ids if each not in done))
+        return len(done) + sum(alone)
+
+    async def _apply_batch(self, conn: Connection, event_ids: Sequence[UUID]) -> set[UUID]:
+        """Apply what is plain enough to be applied with others, in the caller's transaction; which deliveries were."""
+        plain = []
+        for event in await psp_event_repo.lock_due(conn, event_ids, now=self._clock()):
+            told = _read(event) if event.is_verified else ()
+            if len(told) == 1 and told[0].type in BATCHED_TYPES:
+                plain.append((event, told[0]))
+        if not plain:
+            return set()
+        tellings = [(told, await _account_of(conn, event, told)) for event, told in plain]
+        results = await self._deposits.observe_all(conn, tellings)
+        outcomes = {
+            event: outcome_of([result], event_type=told.type.value)
+            for (event, told), result in zip(plain, results, strict=True)
+            # What the door did not take is left to be counted and tried again by itself.
+            if not isinstance(result, NotBooked)
+        }
+        await self._finish(conn, outcomes)
+        return {event.id for event in outcomes}
+
+    async def _apply_alone(self, event_id: UUID) -> bool:
+        """Apply one delivery in a transaction of its own; whether it is done with. Never raises."""
+        try:
+            async with self._alone:
                 async with self._database.transaction() as conn:
-                    await self._finish(conn, event, outcome)
+                    found = await psp_event_repo.lock_due(conn, [event_id], now=self._clock())
+                    if not found:
+                        return False
+                    (event,) = found
+                    if not event.is_verified:
+                        await psp_event_repo.lease_hint(conn, event.id, until=self._clock() + HINT_LEASE)
+                    else:
+                        await self._finish(conn, {event: await self._apply_verified(conn, event)})
+                if not event.is_verified:
+                    outcome = await self._hints.follow(event)
+                    async with self._database.transaction() as conn:
+                        await self._finish(conn, {event: outcome})
         # Whatever it is, the delivery must not be lost, and must not keep others waiting for ever.
         except Exception as error:
             await self._postpone(event_id, error)
@@ -175,7 +213,11 @@ class PspInbox:
 
     async def _serve(self) -> None:
         while True:
-            await self.apply(await self._waiting.get())
+            event_ids = [await self._waiting.get()]
+            await asyncio.sleep(GATHER_SECONDS)
+            while len(event_ids) < BATCH_MAX and not self._waiting.empty():
+                event_ids.append(self._waiting.get_nowait())
+            await self.apply(event_ids)
 
     async def _apply_verified(self, conn: Connection, event: PendingEvent) -> Outcome:
         assert event.provider_event_id is not None, "a verified delivery has a name"
@@ -198,48 +240,17 @@ class PspInbox:
                     state=EventState.QUARANTINED, event_type=each.type.value, last_error="nobody applies payouts here"
                 )
             applied.append(await observer.observe(conn, each, account_id=await _account_of(conn, event, each)))
-        return outcome_of(applied, event_type=_types_of(known))
-
-    async def _follow_hint(self, event: PendingEvent) -> Outcome:
-        """Ask the provider about what an unverified delivery names; what it says itself counts for nothing."""
-        try:
-            told = SCHEMES[event.provider].parse_event(event.body, delivery_id=event.provider_event_id or "hint")
-        except UnparsableEvent:
-            return Outcome(state=EventState.IGNORED, detail="not verified, and not readable as a hint")
-        pulls = [await self._find_pull(each) for each in told[:HINTS_MAX]]
-        applied = [each for each in [await pull() for pull in pulls if pull is not None] if each is not None]
-        if not applied:
-            return Outcome(
-                state=EventState.IGNORED,
-                event_type=_types_of(told),
-                detail="not verified, and nothing learnt by asking",
-            )
-        return outcome_of(applied, event_type=_types_of(told))
-
-    async def _find_pull(self, hint: PspEvent) -> Callable[[], Awaitable[Applied | None]] | None:
-        """How to ask about the payment that a hint names; None when it is none of ours."""
-        attempt = find_attempt_name(hint.reference)
-        async with self._database.connection() as conn:
-            if attempt is not None:
-                payouts = self._payouts
-                tenant_id = await psp_event_repo.find_withdrawal_tenant(conn, withdrawal_id=attempt.withdrawal_id)
-                if payouts is None or tenant_id is None:
-                    return None
-                return partial(payouts.pull, tenant_id, attempt.withdrawal_id)
-            key = await deposit_repo.find_payment(
-                conn, provider=hint.provider, reference=hint.reference, provider_ref=hint.provider_ref
-            )
-        if key is None:
-            return None
-        return partial(self._deposits.pull, key.tenant_id, key.deposit_id)
+        return outcome_of(applied, event_type=types_of(known))
 
     def _observer_of(self, event: PspEvent) -> Observer | None:
         return self._deposits if event.type.startswith("deposit.") else self._payouts
 
-    async def _finish(self, conn: Connection, event: PendingEvent, outcome: Outcome) -> None:
-        await psp_event_repo.finish(conn, event.id, outcome=outcome, now=self._clock())
-        effect = "none" if outcome.effect is None else outcome.effect.value
-        psp_telemetry.applied_total.labels(event.provider, outcome.state.value, effect).inc()
+    async def _finish(self, conn: Connection, outcomes: Mapping[PendingEvent, Outcome]) -> None:
+        by_id = {event.id: outcome for event, outcome in outcomes.items()}
+        await psp_event_repo.finish(conn, by_id, now=self._clock())
+        for event, outcome in outcomes.items():
+            effect = "none" if outcome.effect is None else outcome.effect.value
+            psp_telemetry.applied_total.labels(event.provider, outcome.state.value, effect).inc()
 
     async def _postpone(self, event_id: UUID, error: Exception) -> None:
         """Count the failure on the delivery. Where even that fails it stays due, and the next sweep finds it."""
@@ -294,5 +305,10 @@ async def _account_of(conn: Connection, event: PendingEvent, told: PspEvent) -> 
     return claimed if (account.secret_name or shared) == event.secret_name else event.account_id or None
 
 
-def _types_of(events: Sequence[PspEvent]) -> str:
-    return ", ".join(dict.fromkeys(each.type.value for each in events))
+def _read(event: PendingEvent) -> tuple[PspEvent, ...]:
+    """The events of a verified delivery; none if it cannot be read."""
+    assert event.provider_event_id is not None, "a verified delivery has a name"
+    try:
+        return SCHEMES[event.provider].parse_event(event.body, delivery_id=event.provider_event_id)
+    except UnparsableEvent:
+        return ()

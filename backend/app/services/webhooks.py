@@ -31,6 +31,7 @@ from backend.app.psp.registry import SCHEMES
 from backend.app.psp.webhook import Secret, SignatureStatus, UnparsableEvent, Verdict, WebhookScheme
 from backend.app.repositories import deposit_repo, finding_repo, psp_account_repo, psp_event_repo
 from backend.app.repositories.database import Database
+from backend.app.repositories.deposit_repo import PaymentName
 from backend.app.repositories.group_commit import GroupCommit
 from backend.app.repositories.psp_account_repo import Candidate
 from backend.app.services import psp_telemetry
@@ -151,9 +152,8 @@ class Webhooks:
             # By its account, or by our own record of the payment.
             tenant_id = kept.tenant_id or first.tenant_id
             for event in events if tenant_id is None else ():
-                key = await deposit_repo.find_payment(
-                    conn, provider=event.provider, reference=event.reference, provider_ref=event.provider_ref
-                )
+                name = PaymentName(event.provider, event.reference, event.provider_ref)
+                key = await deposit_repo.find_payment(conn, name)
                 tenant_id = tenant_id or (key.tenant_id if key else None)
             if tenant_id is None:
                 return

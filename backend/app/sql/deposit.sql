@@ -105,27 +105,35 @@ SELECT deposit_record_v1(
     %(provider_sequence)s::BIGINT
 ) AS recorded;
 
--- name: find_payment
--- The deposit that a provider means: by our id of it, else by its own name for the payment.
+-- name: find_payments
+-- The deposits that a provider means, in the order asked: by our id of it, else by its own name for the payment.
 SELECT
-    deposit.tenant_id,
-    deposit.id
-FROM deposits AS deposit
-WHERE deposit.id = %(deposit_id)s::UUID AND deposit.provider = %(provider)s
-UNION ALL
-(
+    found.tenant_id,
+    found.id
+FROM unnest(%(providers)s::TEXT[], %(deposit_ids)s::UUID[], %(provider_refs)s::TEXT[])
+    WITH ORDINALITY AS named (provider, deposit_id, provider_ref, place)
+LEFT JOIN LATERAL (
     SELECT
-        named.tenant_id,
-        named.id
-    FROM deposits AS named
-    WHERE
-        %(deposit_id)s::UUID IS NULL
-        AND named.provider = %(provider)s
-        AND named.provider_ref = %(provider_ref)s::TEXT
-    ORDER BY named.created_at, named.id
+        deposit.tenant_id,
+        deposit.id
+    FROM deposits AS deposit
+    WHERE deposit.id = named.deposit_id AND deposit.provider = named.provider
+    UNION ALL
+    (
+        SELECT
+            other.tenant_id,
+            other.id
+        FROM deposits AS other
+        WHERE
+            named.deposit_id IS NULL
+            AND other.provider = named.provider
+            AND other.provider_ref = named.provider_ref
+        ORDER BY other.created_at, other.id
+        LIMIT 1
+    )
     LIMIT 1
-)
-LIMIT 1;
+) AS found ON TRUE
+ORDER BY named.place;
 
 -- name: find_deposit
 -- What is needed to ask the provider about a deposit.

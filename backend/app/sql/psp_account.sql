@@ -1,10 +1,16 @@
--- name: find_account
--- Whose account at a provider it is, and the name of its secret.
+-- name: list_named_accounts
+-- Those of the accounts that exist: whose they are, and the names of their secrets.
 SELECT
+    account.provider,
+    account.account_id,
     account.tenant_id,
     account.webhook_secret_name
-FROM psp_accounts AS account
-WHERE account.provider = %(provider)s AND account.account_id = %(account_id)s;
+FROM unnest(%(providers)s::TEXT[], %(account_ids)s::TEXT[]) AS wanted (provider, account_id)
+INNER JOIN psp_accounts AS account
+    ON account.provider = wanted.provider
+    AND account.account_id = wanted.account_id
+ORDER BY account.provider, account.account_id
+LIMIT %(limit)s;
 
 -- name: insert_account
 -- An account of a tenant at a provider, with the name of the secret it is signed with.

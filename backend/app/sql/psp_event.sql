@@ -92,8 +92,8 @@ WHERE event.state = 'pending' AND event.next_attempt_at <= %(now)s
 ORDER BY event.next_attempt_at, event.id
 LIMIT %(limit)s;
 
--- name: lock_due
--- Takes a delivery for this transaction, unless somebody else has it or it is not due.
+-- name: list_due_locked
+-- Takes deliveries for this transaction, without those that somebody else has or that are not due.
 SELECT
     event.id,
     event.provider,
@@ -105,24 +105,30 @@ SELECT
     event.attempts,
     event.tenant_id
 FROM psp_events AS event
-WHERE event.id = %(event_id)s AND event.state = 'pending' AND event.next_attempt_at <= %(now)s
+WHERE event.id = ANY(%(event_ids)s::UUID[]) AND event.state = 'pending' AND event.next_attempt_at <= %(now)s
+ORDER BY event.id
+LIMIT %(limit)s
 FOR UPDATE SKIP LOCKED;
 
--- name: finish_event
--- Writes down what became of a delivery. A tenant that its account told stays.
-UPDATE psp_events
+-- name: finish_events
+-- Writes down what became of deliveries. A tenant that its account told stays.
+UPDATE psp_events AS event
 SET
-    state = %(state)s,
-    attempts = attempts + 1,
+    state = done.state,
+    attempts = event.attempts + 1,
     next_attempt_at = NULL,
-    last_error = %(last_error)s,
-    event_type = %(event_type)s,
-    effect = %(effect)s,
-    detail = %(detail)s,
-    tenant_id = coalesce(tenant_id, %(tenant_id)s::UUID),
-    tx_id = %(tx_id)s,
+    last_error = done.last_error,
+    event_type = done.event_type,
+    effect = done.effect,
+    detail = done.detail,
+    tenant_id = coalesce(event.tenant_id, done.tenant_id),
+    tx_id = done.tx_id,
     applied_at = %(now)s
-WHERE id = %(event_id)s AND state = 'pending';
+FROM unnest(
+    %(event_ids)s::UUID[], %(states)s::TEXT[], %(last_errors)s::TEXT[], %(event_types)s::TEXT[], %(effects)s::TEXT[],
+    %(details)s::TEXT[], %(tenant_ids)s::UUID[], %(tx_ids)s::UUID[]
+) AS done (id, state, last_error, event_type, effect, detail, tenant_id, tx_id)
+WHERE event.id = done.id AND event.state = 'pending';
 
 -- name: postpone_event
 -- Counts a failure; with no further time given the delivery is dead. Its state then.
