@@ -41,7 +41,8 @@ async def test_what_waits_is_named_with_its_reason(
     await owner.execute(
         "INSERT INTO psp_events (id, provider, account_id, provider_event_id, signature_status, signature_result, "
         "state, body, body_size, body_sha256, headers, received_at, attempts, last_error, tenant_id) "
-        "VALUES (%s, 'stripe', 'acct_1', 'evt_1', 'valid', 'valid', 'dead', '', 0, '', '{}', now(), 12, 'insufficient_held', %s)",
+        "VALUES (%s, 'stripe', 'acct_1', 'evt_1', 'valid', 'valid', 'dead', '', 0, '', '{}', now(), 12, "
+        "'insufficient_held', %s)",
         (event_id, tenant_id),
     )
 

@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
 from backend.app.domain.finding import Finding, FindingType, Severity
+from backend.app.domain.payout import find_attempt_name
 from backend.app.domain.psp_delivery import (
     UNVERIFIED_BODY_BYTES_MAX,
     Delivery,
@@ -30,7 +32,7 @@ from backend.app.domain.psp_event import PspEvent
 from backend.app.psp.registry import SCHEMES
 from backend.app.psp.webhook import Secret, SignatureStatus, UnparsableEvent, Verdict, WebhookScheme
 from backend.app.repositories import deposit_repo, finding_repo, psp_account_repo, psp_event_repo
-from backend.app.repositories.database import Database
+from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.deposit_repo import PaymentName
 from backend.app.repositories.group_commit import GroupCommit
 from backend.app.repositories.psp_account_repo import Candidate
@@ -149,12 +151,12 @@ class Webhooks:
         async with self._database.transaction() as conn:
             first = await psp_event_repo.lock_one(conn, None, event_id=stored.event_id)
             assert first is not None, "what is verified is never removed"
-            # By its account, or by our own record of the payment.
-            tenant_id = kept.tenant_id or first.tenant_id
-            for event in events if tenant_id is None else ():
-                name = PaymentName(event.provider, event.reference, event.provider_ref)
-                key = await deposit_repo.find_payment(conn, name)
-                tenant_id = tenant_id or (key.tenant_id if key else None)
+            # By its account, or by our own record of the payment; the first may not be applied yet.
+            tenant_id, tx_id = kept.tenant_id or first.tenant_id, first.tx_id
+            for event in events if tenant_id is None or tx_id is None else ():
+                found_tenant_id, found_tx_id = await _find_ours(conn, event)
+                tenant_id = tenant_id or found_tenant_id
+                tx_id = tx_id or (found_tx_id if tenant_id == found_tenant_id else None)
             if tenant_id is None:
                 return
             await finding_repo.open_finding(
@@ -168,7 +170,7 @@ class Webhooks:
                     subject=f"event:{kept.account_id}:{kept.provider_event_id}",
                     message="a provider event came again with another body; the first one counts",
                     evidence={"event_id": str(stored.event_id), "other_body_sha256": kept.body_sha256.hex()},
-                    tx_id=first.tx_id,
+                    tx_id=tx_id,
                     provider_event_id=kept.provider_event_id,
                 ),
             )
@@ -220,3 +222,13 @@ def _kept(
         request_id=delivery.request_id,
         received_at=delivery.received_at,
     )
+
+
+async def _find_ours(conn: Connection, event: PspEvent) -> tuple[UUID | None, UUID | None]:
+    """Whose deposit or withdrawal an event speaks of, and which; (None, None) when it is none of ours."""
+    attempt = find_attempt_name(event.reference)
+    if attempt is not None:
+        tenant_id = await psp_event_repo.find_withdrawal_tenant(conn, withdrawal_id=attempt.withdrawal_id)
+        return (None, None) if tenant_id is None else (tenant_id, attempt.withdrawal_id)
+    key = await deposit_repo.find_payment(conn, PaymentName(event.provider, event.reference, event.provider_ref))
+    return (None, None) if key is None else (key.tenant_id, key.deposit_id)

@@ -88,7 +88,7 @@ END
 $$;
 
 -- Takes back a captured deposit that the provider has given back: from the player what is there, the rest from
--- house:returns, in one journal, so that the arbiter's side does not go below zero (docs/decisions/0010). Returns the
+-- house:returns, in one journal, so that the arbiter's side does not go below zero (docs/decisions/0011). Returns the
 -- door's results: one row, or two when both have to pay; no row when the deposit is not completed.
 CREATE FUNCTION deposit_refund_v1(
     p_deposit_id UUID,

@@ -57,7 +57,7 @@ FROM (VALUES
     ('opening_balance', 'player:available', 'house:opening'),
     ('opening_balance', 'player:held', 'house:opening'),
     ('deposit_captured', 'psp:{provider}:clearing', 'player:available'),
-    -- What the player no longer has is the house's to give back (docs/decisions/0010).
+    -- What the player no longer has is the house's to give back (docs/decisions/0011).
     ('deposit_refunded', 'player:available', 'psp:{provider}:clearing'),
     ('deposit_refunded', 'house:returns', 'psp:{provider}:clearing'),
     ('withdraw_requested', 'player:available', 'player:held'),
