@@ -26,7 +26,6 @@ EXCEPTIONS: Final = {
     "admin_repo.upgrade_hash": "belongs to signing in, where the admin is known by id alone",
     "deposit_repo.capture_many": "one call for many players; each command carries its tenant",
     "deposit_repo.open_many": "one call for many players; each command carries its tenant",
-    "finance_repo.read_one_snapshot": "sets the transaction's mode; reads no table",
     "ledger_repo.append_event": "the event carries its tenant",
     "ledger_repo.post": "one call for many players; each event carries its tenant",
     "ledger_repo.record_mismatches": "one call for many players; each mismatch carries its tenant",
