@@ -68,9 +68,12 @@ class Desk:
         assert result.code == "applied", result
         return command.withdrawal_id
 
-    async def act(self, tx_id: UUID, action: str, *, by: Caller | None = None, **headers: str) -> httpx.Response:
+    async def act(
+        self, tx_id: UUID, action: str, *, by: Caller | None = None, key: str | None = None
+    ) -> httpx.Response:
         """An admin's action, by the name it has in `allowed_actions`."""
         caller = by or self.finance
+        headers = {} if key is None else {"Idempotency-Key": key}
         path, body = {
             "approve": ("review", {"action": "approve"}),
             "reject": ("review", {"action": "reject", "reason": "documents missing"}),

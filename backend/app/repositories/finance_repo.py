@@ -71,11 +71,6 @@ async def count(conn: Connection, tenant_id: UUID | None, *, asked: WithdrawalFi
     return int(row[0])
 
 
-async def read_one_snapshot(conn: Connection) -> None:
-    """From here on the transaction reads what is now. Its first statement."""
-    await conn.execute(SQL.read_one_snapshot)
-
-
 async def list_ledger(conn: Connection, tenant_id: UUID, *, withdrawal_id: UUID, limit: int) -> list[dict[str, Any]]:
     """The ledger's transactions for a withdrawal, in order."""
     async with conn.cursor(row_factory=dict_row) as cursor:

@@ -216,8 +216,7 @@ class Finance:
         self, scope_tenant_id: UUID | None, *, asked: WithdrawalFilter, sort: Sort
     ) -> AsyncIterator[list[FinanceWithdrawal]]:
         """Pages by position, in one snapshot. Who stops reading loses the connection after its idle timeout."""
-        async with self._export_slots, self._database.transaction() as conn:
-            await finance_repo.read_one_snapshot(conn)
+        async with self._export_slots, self._database.snapshot() as conn:
             after: Position | None = None
             while True:
                 page = await finance_repo.list_page(

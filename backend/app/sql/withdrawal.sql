@@ -154,10 +154,6 @@ FROM withdrawal_matching_v1(
     %(greatest_amount)s, %(least_amounts)s, %(greatest_amounts)s, %(date_from)s, %(date_to)s
 ) AS withdrawal;
 
--- name: read_one_snapshot
--- Everything that this transaction reads is as it is now. Its first statement.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
-
 -- name: list_ledger
 -- The ledger's transactions for a withdrawal, in order.
 SELECT
