@@ -88,6 +88,8 @@ async def test_any_order_and_any_number_of_times_ends_alike(desk: Desk, order: l
         assert await desk.deposit_state(deposit_id) == "completed"
         assert await sides(desk.owner, player) == both(15_00)
         assert await ledger_types(desk.owner, player) == types
+    cursor = await desk.owner.execute("SELECT status_class FROM deposits WHERE id = %s", (deposit_id,))
+    assert await cursor.fetchone() == ("reversed" if with_refund else "success",)
     assert await desk.findings(tenant_id) == []
     await assert_sound(desk.owner, tenant_id)
 
@@ -229,6 +231,20 @@ async def test_answer_and_webhook_at_once_wait_for_each_other_without_a_deadlock
     assert (answer.deposit.state, is_applied) == ("completed", True)
     assert await ledger_types(desk.owner, player) == ["deposit_captured"]
     assert (await desk.row(receipt.event_id))["attempts"] == 1, "no try was lost to a deadlock"
+    await assert_sound(desk.owner, player.tenant_id)
+
+
+async def test_contradicting_events_at_once_are_one_effect_and_one_finding(desk: Desk, player: Player) -> None:
+    deposit_id = await desk.open_deposit(player)
+    receipts = [await desk.deliver(told(type_, deposit_id, player)) for type_ in ("deposit.captured", "deposit.failed")]
+    async with desk.owner.transaction():
+        await desk.owner.execute("SELECT 1 FROM deposits WHERE id = %s FOR UPDATE", (deposit_id,))
+        applying = [asyncio.create_task(desk.inbox.apply([receipt.event_id])) for receipt in receipts]
+        await desk.until_blocked(2)
+    assert await asyncio.gather(*applying) == [1, 1]
+    is_captured = await desk.deposit_state(deposit_id) == "completed"
+    assert (await sides(desk.owner, player)) == (both(10_00) if is_captured else unopened(0))
+    assert [kind for kind, _ in await desk.findings(player.tenant_id)] == ["status_mismatch"]
     await assert_sound(desk.owner, player.tenant_id)
 
 

@@ -165,11 +165,15 @@ async def test_genuine_event_of_another_tenant_s_account_moves_nothing(desk: Des
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-async def test_forged_capture_moves_nothing_and_the_provider_is_asked(desk: Desk, player: Player) -> None:
+@pytest.mark.parametrize("has_headers", [False, True])
+async def test_forged_capture_moves_nothing_and_the_provider_is_asked(
+    desk: Desk, player: Player, has_headers: bool
+) -> None:
     deposit_id = await desk.open_deposit(player)
     forged = Told(type="deposit.captured", deposit_id=deposit_id, account=account_of(player.tenant_id))
     desk.psp.truth[payment_id(deposit_id)] = replace(forged, type="deposit.pending").event
-    receipt = await desk.deliver(forged, headers={})
+    # With headers it lacks nothing but the secret.
+    receipt = await desk.deliver(forged, headers=forged.signed(ACME_SECRET) if has_headers else {})
     assert await desk.inbox.apply([receipt.event_id])
     assert desk.psp.asked[-1] == payment_id(deposit_id)
     assert await sides(desk.owner, player) == unopened(0)
@@ -177,7 +181,8 @@ async def test_forged_capture_moves_nothing_and_the_provider_is_asked(desk: Desk
     assert (await desk.row(receipt.event_id))["signature_status"] == "unverified"
 
     desk.psp.truth[payment_id(deposit_id)] = forged.event
-    receipt = await desk.deliver(replace(forged, amount=999_00), headers={})
+    louder = replace(forged, amount=999_00)
+    receipt = await desk.deliver(louder, headers=louder.signed(ACME_SECRET) if has_headers else {})
     assert await desk.inbox.apply([receipt.event_id])
     assert await sides(desk.owner, player) == both(10_00), "the truth, not what was said"
     await assert_sound(desk.owner, player.tenant_id)

@@ -103,12 +103,18 @@ LIMIT %(limit)s;
 -- name: list_secret_names
 -- The secrets that accounts of providers are signed with (NULL: the shared one), where deliveries must be signed.
 SELECT
-    account.provider,
-    account.webhook_secret_name,
-    min(account.account_id) AS account_id
-FROM psp_accounts AS account
-CROSS JOIN LATERAL webhook_mode_v1(account.provider) AS mode
+    used.provider,
+    used.webhook_secret_name,
+    used.account_id
+FROM (
+    SELECT
+        account.provider,
+        account.webhook_secret_name,
+        min(account.account_id) AS account_id
+    FROM psp_accounts AS account
+    GROUP BY account.provider, account.webhook_secret_name
+) AS used
+CROSS JOIN LATERAL webhook_mode_v1(used.provider) AS mode
 WHERE mode.is_enforced
-GROUP BY account.provider, account.webhook_secret_name
-ORDER BY account.provider, account.webhook_secret_name
+ORDER BY used.provider, used.webhook_secret_name
 LIMIT %(limit)s;
