@@ -53,8 +53,9 @@ VERSION: Final = importlib.metadata.version("hakem")
 BODY_BYTES_MAX: Final = 64 * 1024
 DRAIN_SECONDS: Final = 10.0
 EMBEDDED_WATCH_SECONDS: Final = 1.0
-# A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch.
-GC_THRESHOLD: Final = 50_000
+# A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch. Every
+# request waits while garbage is looked for, some milliseconds in so many objects.
+GC_THRESHOLDS: Final = (10_000, 10, 50)
 FLAGS: Final = (
     "ledger_shadow_write",
     "ledger_enforce_balance",
@@ -102,10 +103,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         await presence.start()
         await _ensure_bootstrap_owner(admins, settings)
         watcher = asyncio.create_task(_keep_embedded_running(engine), name="embedded-postgres")
-        # What start-up made lives as long as the process: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        collect_garbage_rarely()
         try:
             yield
         finally:
@@ -166,6 +164,14 @@ def build(settings: Settings, engine: Engine) -> Litestar:
 def environment_flags(settings: Settings) -> dict[str, bool]:
     """The flags that this process's environment states; what is left to its default states nothing."""
     return {flag: getattr(settings, flag) for flag in FLAGS if settings.is_explicit(flag)}
+
+
+def collect_garbage_rarely() -> None:
+    """Fit Python's collector to a process that answers requests; call it when everything is wired."""
+    # What start-up made lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _provide(service: object) -> Provide:

@@ -15,6 +15,7 @@ import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from backend.app.api.http_protocol import WholeAnswers
 from backend.app.main import build, environment_flags
 from backend.app.repositories import home, presence
 from backend.app.repositories.engine import Engine, resolve
@@ -112,7 +113,7 @@ def _url(listening: socket.socket, host: str) -> str:
 def _uvicorn_options() -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": WholeAnswers,
         "lifespan": "on",
         "access_log": False,
         "log_config": None,
