@@ -7,6 +7,7 @@ from typing import Final
 import uvloop
 from uuid_utils.compat import uuid7
 
+from backend.app import main
 from backend.app.domain.ledger import PostCode, PostResult
 from backend.app.domain.money import Money
 from backend.app.domain.withdrawal import RequestWithdrawal
@@ -34,6 +35,7 @@ def measure(context: Context) -> list[Measurement]:
 async def _measure(context: Context) -> list[Measurement]:
     urls = context.server.clone("writer")
     lines: list[Measurement] = []
+    main.collect_garbage_rarely()
     async with _writer(context.server, urls) as writer:
         await closed_loop(_withdraw(writer, Spread.UNIFORM, run="warm"), in_flight=64, seconds=WARM_UP_SECONDS)
         for in_flight in IN_FLIGHT:

@@ -31,6 +31,7 @@ def measure(context: Context) -> list[Measurement]:
     ):
 
         def add(name: str, *, spread: Spread, clients: int, per_second: float | None = None) -> Measurement:
+            cpu_before = serving.cpu_seconds()
             report = _load(
                 LoadPlan(
                     url=serving.url,
@@ -49,7 +50,7 @@ def measure(context: Context) -> list[Measurement]:
                     events_per_second=report.per_second,
                     latencies_ms=report.latencies_ms,
                     shares=shares(Counter({Outcome(key): count for key, count in report.outcomes.items()})),
-                    note=report.first_failure,
+                    note=report.first_failure or _cpu_note(report, service_seconds=serving.cpu_seconds() - cpu_before),
                 )
             )
             return lines[-1]
@@ -60,6 +61,14 @@ def measure(context: Context) -> list[Measurement]:
         half = max(line.events_per_second or 0 for line in lines) / 2
         add(f"open loop at {half:,.0f}/s, uniform", spread=Spread.UNIFORM, clients=CLIENTS * 2, per_second=half)
     return lines
+
+
+def _cpu_note(report: LoadReport, *, service_seconds: float) -> str:
+    requests = sum(report.outcomes.values())
+    return (
+        f"CPU per request: service {service_seconds / requests * 1e6:.0f} µs, "
+        f"load {report.cpu_seconds / requests * 1e6:.0f} µs"
+    )
 
 
 def _load(plan: LoadPlan) -> LoadReport:

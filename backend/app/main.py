@@ -43,8 +43,9 @@ from backend.config import Settings
 
 # The largest body any route takes; a withdrawal is some hundred bytes.
 BODY_BYTES_MAX: Final = 64 * 1024
-# A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch.
-GC_THRESHOLD: Final = 50_000
+# A request makes some hundred objects and few cycles; Python's own 700 would collect several times in each batch. Every
+# request waits while garbage is looked for, some milliseconds in so many objects.
+GC_THRESHOLDS: Final = (10_000, 10, 50)
 
 
 def create_app() -> Litestar:
@@ -91,10 +92,7 @@ def build(
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         async with running(core, on_stop=readiness.note_stop):
             await _ensure_bootstrap_owner(admins, settings)
-            # What start-up made lives as long as the process: the collector need not look at it again and again.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(GC_THRESHOLD, 20, 50)
+            collect_garbage_rarely()
             yield
             with contextlib.suppress(TimeoutError):
                 await webhook_intake.drain(deadline_seconds=DRAIN_SECONDS)
@@ -154,6 +152,14 @@ def build(
 def _mounted(peer: ASGIApp) -> ASGIRouteHandler:
     # A copy of the scope: a mounted application rewrites its path.
     return asgi(mockpsp_mount.MOUNT_PATH, is_mount=True, copy_scope=True)(peer)
+
+
+def collect_garbage_rarely() -> None:
+    """Fit Python's collector to a process that answers requests; call it when everything is wired."""
+    # What start-up made lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 def _provide(service: object) -> Provide:

@@ -14,6 +14,7 @@ import typer
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from backend.app.api.http_protocol import WholeAnswers
 from backend.app.main import build, create_app, create_app_without_worker
 from backend.app.repositories import home, presence
 from backend.app.repositories.engine import resolve
@@ -104,7 +105,7 @@ def uvicorn_options() -> dict[str, Any]:
     """How we serve, whatever the application is."""
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": WholeAnswers,
         "lifespan": "on",
         "access_log": False,
         "log_config": None,

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hmac
 import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
 
-from backend.app.api.tokens import ADMIN_LIFETIME, Tokens
+from backend.app.api.tokens import ADMIN_LIFETIME, PLAYER_LIFETIME, TokenKind, Tokens
 from backend.app.domain.identity import PlayerIdentity, Role
 from backend.app.domain.sign_in import (
     ACCOUNT_FAILURES_MAX,
@@ -340,6 +341,14 @@ def unsigned(claims: dict[str, Any]) -> str:
     return ".".join((*encoded, ""))
 
 
+def resigned(token: str, payload: bytes | None) -> str:
+    """The token with another payload, or with one that is no Base64, and a signature that is right for it."""
+    encoded = base64.urlsafe_b64encode(payload).rstrip(b"=") if payload is not None else b"A"
+    signed = token.partition(".")[0].encode() + b"." + encoded
+    signature = hmac.digest(JWT_SECRET.encode(), signed, "sha256")
+    return b".".join((signed, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
+
+
 def claims_of(admin_id: UUID, **changes: Any) -> dict[str, Any]:
     now = int(datetime.now(UTC).timestamp())
     return {"iss": "hakem", "kind": "admin", "sub": str(admin_id), "iat": now, "exp": now + 600, **changes}
@@ -361,6 +370,13 @@ async def test_only_a_good_token_of_an_admin_passes(people: People, owner: Owner
         "without an end": jwt.encode({k: v for k, v in good.items() if k != "exp"}, JWT_SECRET, "HS256"),
         "an unknown kind": jwt.encode(claims_of(admin.id, kind="robot"), JWT_SECRET, "HS256"),
         "no uuid": jwt.encode(claims_of(admin.id, sub="1"), JWT_SECRET, "HS256"),
+        "for somebody else": jwt.encode(claims_of(admin.id, aud="another service"), JWT_SECRET, "HS256"),
+        "not yet": jwt.encode(claims_of(admin.id, iat=good["iat"] + 60), JWT_SECRET, "HS256"),
+        "an end that no calendar has": jwt.encode(claims_of(admin.id, exp=10**18), JWT_SECRET, "HS256"),
+        "another header": jwt.encode(good, JWT_SECRET, "HS256", headers={"kid": "1"}),
+        "a claim without its quotes": resigned(jwt.encode(good, JWT_SECRET, "HS256"), b'{"iss":hakem}'),
+        "no Base64": resigned(jwt.encode(good, JWT_SECRET, "HS256"), None),
+        "a signature with more behind it": jwt.encode(good, JWT_SECRET, "HS256") + "A",
         "nobody": jwt.encode(claims_of(uuid4()), JWT_SECRET, "HS256"),
         "a player's": Tokens(JWT_SECRET).issue_player(
             PlayerIdentity(tenant_id=tenant_id, player_id=player.id, currency="USD"), now=datetime.now(UTC)
@@ -377,6 +393,17 @@ async def test_only_a_good_token_of_an_admin_passes(people: People, owner: Owner
         assert_problem(await people.nobody(**headers).get("/auth/me"), 401, "UNAUTHORIZED")
     binary = await people.http.get("/api/v1/auth/me", headers=[(b"authorization", b"Bearer \xff.\xfe.\x80")])
     assert_problem(binary, 401, "UNAUTHORIZED")
+
+
+def test_tokens_are_what_others_understand() -> None:
+    identity = PlayerIdentity(tenant_id=uuid4(), player_id=uuid4(), currency="USD")
+    now = datetime.now(UTC).replace(microsecond=0)
+    token = Tokens(JWT_SECRET).issue_player(identity, now=now)
+    claims = Tokens(JWT_SECRET).read(token, kind=TokenKind.PLAYER, now=now)
+    assert (claims.subject, claims.tenant_id, claims.currency) == (identity.player_id, identity.tenant_id, "USD")
+    theirs = jwt.decode(token, JWT_SECRET, algorithms=["HS256"], issuer="hakem")
+    assert theirs["sub"] == str(identity.player_id)
+    assert theirs["exp"] == claims.expires_at.timestamp() == (now + PLAYER_LIFETIME).timestamp()
 
 
 async def test_admin_token_is_not_good_for_a_wallet(people: People) -> None:

@@ -30,21 +30,24 @@ class MalformedJson(AppError):
 class JsonBody(AbstractDTO[Any]):
     """The application's one body reader. Set as `dto` on the application; routes just annotate `data`."""
 
-    _decoders: Final[dict[str, msgspec.json.Decoder[Any]]] = {}
+    # By the body's type and not by the handler's id, which the framework puts together anew each time it is asked.
+    _decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
 
     @classmethod
     def create_for_field_definition(
         cls,
         field_definition: FieldDefinition,
-        handler_id: str,
-        backend_cls: type[DTOBackend] | None = None,  # noqa: ARG003 - the framework's signature, here and below
+        handler_id: str,  # noqa: ARG003 - the framework's signature, here and below
+        backend_cls: type[DTOBackend] | None = None,  # noqa: ARG003
     ) -> None:
         """Called by the framework once for each handler that takes a body."""
-        cls._decoders[handler_id] = msgspec.json.Decoder(field_definition.annotation)
+        cls._decoders[field_definition.annotation] = msgspec.json.Decoder(field_definition.annotation)
 
     def decode_bytes(self, value: bytes) -> Any:
         """The struct in a body. Raises MalformedJson, or FieldError naming the field."""
-        decoder = self._decoders[self.asgi_connection.route_handler.handler_id]
+        field_definition = self.asgi_connection.route_handler.parsed_data_field
+        assert field_definition is not None, "only handlers that take a body have it decoded"
+        decoder = self._decoders[field_definition.annotation]
         try:
             return decoder.decode(value)
         except msgspec.ValidationError as error:

@@ -8,7 +8,7 @@ from typing import Final, cast
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, LifeSpanScope, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from backend.app.services import logs
 

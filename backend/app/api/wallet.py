@@ -4,14 +4,14 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 from uuid_utils.compat import uuid7
 
-from backend.app.api.guards import require_player, require_player_with_key
+from backend.app.api.guards import player_with_key, require_player
 from backend.app.api.problems import REPLAYED_HEADER
-from backend.app.api.responses import also, problems
+from backend.app.api.responses import JsonAnswer, also, problems
 from backend.app.api.schemas import (
     LIMIT_DEFAULT,
     LIMIT_MAX,
@@ -47,7 +47,7 @@ Offset = Annotated[int, QueryParameter(ge=0, le=OFFSET_MAX)]
 
 # The two requests that come by the thousand have one dependency each: for several, the framework starts a group of
 # tasks, which costs a quarter of the whole request.
-_REPLAYED: Final = {REPLAYED_HEADER: "true"}
+_REPLAYED: Final = ((REPLAYED_HEADER.lower().encode(), b"true"),)
 
 
 class DepositIn(msgspec.Struct, kw_only=True):
@@ -83,16 +83,16 @@ async def get_balance(request: AnyRequest, wallets: NamedDependency[Wallets]) ->
 
 @post(
     "/deposit",
-    guards=[require_player_with_key],
+    before_request=player_with_key,
     responses=also(200, WalletAnswer, "The same request was answered before") | problems(400, 401, 403, 409, 413, 422),
     summary="Pay in",
 )
 async def post_deposit(
     request: AnyRequest,
     data: JSONBody[DepositIn],
-    idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
+    idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; player_with_key has parsed it
     deposits: NamedDependency[Deposits],
-) -> Response[WalletAnswer]:
+) -> JsonAnswer[WalletAnswer]:
     """Take a deposit to the provider; 201 with its state, or 200 when the key was used for the same deposit before."""
     player: PlayerIdentity = request.user
     currency = money.parse_currency(data.currency or player.currency)
@@ -104,7 +104,7 @@ async def post_deposit(
             money=money.parse_json_amount(bytes(data.amount), currency=currency),
             method=data.method,
             provider=mockpsp.PROVIDER,
-            idempotency_key=request.scope["idempotency_key"],  # type: ignore[typeddict-item]  # set by the guard
+            idempotency_key=request.scope["idempotency_key"],  # type: ignore[typeddict-item]  # set there
             unverified_cap_minor=deposits.unverified_cap_minor(currency),
         )
     )
@@ -113,16 +113,16 @@ async def post_deposit(
 
 @post(
     "/withdraw",
-    guards=[require_player_with_key],
+    before_request=player_with_key,
     responses=also(200, WalletAnswer, "The same request was answered before") | problems(400, 401, 403, 409, 413, 422),
     summary="Ask for money",
 )
 async def post_withdraw(
     request: AnyRequest,
     data: JSONBody[WithdrawIn],
-    idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; the guard has parsed it
+    idempotency_key: IdempotencyKey,  # noqa: ARG001 - documents the header; player_with_key has parsed it
     withdrawals: NamedDependency[Withdrawals],
-) -> Response[WalletAnswer]:
+) -> JsonAnswer[WalletAnswer]:
     """Place a hold on the amount; 201, or 200 when the key was used for the same request before."""
     player: PlayerIdentity = request.user
     currency = money.parse_currency(data.currency or player.currency)
@@ -134,7 +134,7 @@ async def post_withdraw(
             money=money.parse_json_amount(bytes(data.amount), currency=currency),
             method=data.method,
             address=data.address,
-            idempotency_key=request.scope["idempotency_key"],  # type: ignore[typeddict-item]  # set by the guard
+            idempotency_key=request.scope["idempotency_key"],  # type: ignore[typeddict-item]  # set there
         )
     )
     return _answer(answer, _withdrawal_out(answer.withdrawal))
@@ -166,11 +166,11 @@ async def list_transactions(
     return Page(items=items, meta=PageMeta(total=total, limit=limit, offset=offset))
 
 
-def _answer(answer: DepositAnswer | WithdrawalAnswer, transaction: TransactionOut) -> Response[WalletAnswer]:
-    return Response(
+def _answer(answer: DepositAnswer | WithdrawalAnswer, transaction: TransactionOut) -> JsonAnswer[WalletAnswer]:
+    return JsonAnswer(
         WalletAnswer(transaction=transaction, balance=balance_out(answer.balance)),
         status_code=HTTPStatus.OK if answer.is_replay else HTTPStatus.CREATED,
-        headers=_REPLAYED if answer.is_replay else None,
+        headers=_REPLAYED if answer.is_replay else (),
     )
 
 

@@ -6,6 +6,7 @@ inside a batch (docs/decisions/0006), so this is where throughput comes from.
 """
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -31,6 +32,9 @@ ROLLED_BACK: Final = (
     psycopg.errors.QueryCanceled,
 )
 ALONE_AT_ONCE_MAX: Final = 8
+# Commands for each lane: enough to share what a batch shares, so that two such batches beside each other are quicker
+# than one (docs/decisions/0025).
+LONG_LINE: Final = 16
 # Twice what a full batch takes on a busy small machine.
 STALLED_SECONDS: Final = 0.05
 RETRIES_MAX: Final = 100
@@ -89,6 +93,7 @@ class GroupCommit(Generic[Command, Result]):
         # Counted here and not by the tasks: a task is still listed for a moment after its lane has seen an empty line,
         # and a command that arrives in that moment would wait for a lane that never looks again.
         self._lanes_open = 0
+        self._lanes_writing = 0
         self._batch_began_at = 0.0
         self._running: set[asyncio.Task[None]] = set()
         self._alone = asyncio.Semaphore(ALONE_AT_ONCE_MAX)
@@ -116,11 +121,25 @@ class GroupCommit(Generic[Command, Result]):
             timer.cancel()
 
     def _needs_a_lane(self, now: float) -> bool:
-        # One lane makes the largest batches, and two would take turns at the same processor. A second is for the batch
-        # that waits for somebody's lock: it must not make strangers wait as well.
+        # In a short line one lane makes the larger, cheaper batches. A second helps when the line is long enough for
+        # all that would take from it, since a batch keeps one processor of the database busy and not two; and it must
+        # be had when a batch waits for somebody's lock, which strangers must not wait for as well.
         if self._lanes_open == 0:
             return True
-        return self._lanes_open < self._lanes and now - self._batch_began_at > STALLED_SECONDS
+        return self._lanes_open < self._lanes and (
+            len(self._waiting) >= LONG_LINE * (self._lanes_at_the_line() + 1)
+            or now - self._batch_began_at > STALLED_SECONDS
+        )
+
+    def _lanes_at_the_line(self) -> int:
+        return self._lanes_open - self._lanes_writing
+
+    def _next_batch(self) -> list[tuple[Command, asyncio.Future[Result]]]:
+        # Lanes that were opened for one long line find it together: each takes its part, and not the first all of it.
+        part = math.ceil(len(self._waiting) / self._lanes_at_the_line())
+        taken = [self._waiting.popleft() for _ in range(min(part, self._batch_max))]
+        # Whoever gave up or hung up while waiting in line is not written: nothing has happened for them yet.
+        return [(command, outcome) for command, outcome in taken if not outcome.done()]
 
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait until nothing is under way, at most so long. For an orderly stop, after the last submit."""
@@ -142,19 +161,20 @@ class GroupCommit(Generic[Command, Result]):
 
     async def _write_all_waiting(self) -> None:
         while self._waiting:
-            taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
-            # Whoever gave up or hung up while waiting in line is not written: nothing has happened for them yet.
-            batch = [(command, outcome) for command, outcome in taken if not outcome.done()]
+            batch = self._next_batch()
             if not batch:
                 continue
             self._batch_size.observe(len(batch))
             self._batch_began_at = asyncio.get_running_loop().time()
+            self._lanes_writing += 1
             try:
                 await self._write_batch(batch)
             except Exception as error:
                 # Whatever it is, nobody may be left waiting for an answer that will not come.
                 for _, outcome in batch:
                     _fail(outcome, error)
+            finally:
+                self._lanes_writing -= 1
 
     async def _write_batch(self, batch: list[tuple[Command, asyncio.Future[Result]]]) -> None:
         try:

@@ -38,10 +38,11 @@ def write_line(event: str, **facts: object) -> None:
         "event": event,
         "request_id": request_id.get(),
         "level": "info",
-        "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        "timestamp": datetime.now(UTC),
     }
-    sys.stderr.buffer.write(msgspec.json.encode(line, enc_hook=_as_text) + b"\n")
-    sys.stderr.buffer.flush()
+    stream = sys.stderr.buffer
+    stream.write(_ENCODER.encode(line) + b"\n")
+    stream.flush()
 
 
 def _add_request_id(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -51,8 +52,11 @@ def _add_request_id(_logger: WrappedLogger, _name: str, event: EventDict) -> Eve
 
 
 def _render(_logger: WrappedLogger, _name: str, event: EventDict) -> bytes:
-    return msgspec.json.encode(event, enc_hook=_as_text)
+    return _ENCODER.encode(event)
 
 
 def _as_text(value: Any) -> str:
     return str(value)
+
+
+_ENCODER: Final = msgspec.json.Encoder(enc_hook=_as_text)
