@@ -470,14 +470,62 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) RETURNS TABLE(debit_account text, credit_account text, available_sign smallint, pending_sign smallint, is_stored boolean)
+CREATE FUNCTION public.ledger_event_line_v1(p_type text, p_provider text, p_debit_account text, p_credit_account text) RETURNS TABLE(debit_account text, credit_account text, available_sign smallint, pending_sign smallint)
     LANGUAGE sql STABLE
     AS $$
     SELECT
-        replace(declared.debit_account, '{provider}', coalesce(p_provider, '')),
-        replace(declared.credit_account, '{provider}', coalesce(p_provider, '')),
-        declared.available_sign,
-        declared.pending_sign,
+        replace(type.debit_account, '{provider}', coalesce(p_provider, '')),
+        replace(type.credit_account, '{provider}', coalesce(p_provider, '')),
+        type.available_sign,
+        type.pending_sign
+    FROM ledger_transaction_types AS type
+    WHERE
+        type.type = p_type
+        AND (p_provider IS NOT NULL OR NOT type.needs_provider)
+        AND (
+            (type.is_sole AND p_debit_account IS NULL AND p_credit_account IS NULL)
+            OR (
+                replace(type.debit_account, '{provider}', coalesce(p_provider, '')) = p_debit_account
+                AND replace(type.credit_account, '{provider}', coalesce(p_provider, '')) = p_credit_account
+            )
+        )
+$$;
+
+CREATE FUNCTION public.ledger_event_refusal_v1(p_wallet public.ledger_wallet_facts_v1, p_debit_account text, p_credit_account text, p_available_sign smallint, p_amount bigint, p_currency text, p_by_player boolean) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT CASE
+        WHEN p_wallet.arbiter IS NULL OR p_wallet.currency IS NULL THEN 'unknown_player'
+        WHEN p_wallet.mode_is_refused THEN 'mode_refused'
+        WHEN p_debit_account IS NULL OR p_credit_account IS NULL OR p_amount <= 0 THEN 'invalid_event'
+        WHEN p_currency <> p_wallet.currency THEN 'currency_mismatch'
+        WHEN p_by_player AND NOT p_wallet.is_active THEN 'player_disabled'
+        WHEN p_by_player AND p_available_sign < 0 AND p_wallet.kyc_status <> 'verified' THEN 'kyc_required'
+        -- So small that no sum of a balance and an amount can overflow and abort its neighbours.
+        WHEN p_amount > 1000000000000000000 THEN 'balance_out_of_range'
+    END
+$$;
+
+CREATE FUNCTION public.ledger_in_range_v1(p_available bigint, p_pending bigint, p_legacy_available bigint, p_legacy_held bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT
+        p_available BETWEEN -4000000000000000000 AND 4000000000000000000
+        AND p_pending BETWEEN -4000000000000000000 AND 4000000000000000000
+        AND p_legacy_available BETWEEN -4000000000000000000 AND 4000000000000000000
+        AND p_legacy_held BETWEEN -4000000000000000000 AND 4000000000000000000
+$$;
+
+CREATE FUNCTION public.ledger_is_covered_v1(p_available_after bigint, p_pending_after bigint, p_available_change bigint, p_pending_change bigint) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS $$
+    SELECT (p_available_change >= 0 OR p_available_after >= 0) AND (p_pending_change >= 0 OR p_pending_after >= 0)
+$$;
+
+CREATE FUNCTION public.ledger_key_stored_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text) RETURNS TABLE(is_stored boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
         EXISTS (
             SELECT
             FROM ledger_transactions AS entry
@@ -505,56 +553,6 @@ CREATE FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uui
                 AND movement.type = p_type
                 AND movement.idempotency_key = p_idempotency_key
         )
-        OR (
-            p_provider_event_id IS NOT NULL
-            AND (
-                EXISTS (
-                    SELECT
-                    FROM ledger_transactions AS entry
-                    WHERE entry.provider = p_provider AND entry.provider_event_id = p_provider_event_id
-                )
-                OR EXISTS (
-                    SELECT
-                    FROM legacy_movements AS movement
-                    WHERE movement.provider = p_provider AND movement.provider_event_id = p_provider_event_id
-                )
-            )
-        )
-    FROM (SELECT) AS event
-    LEFT JOIN LATERAL (
-        SELECT
-            type.debit_account,
-            type.credit_account,
-            type.available_sign,
-            type.pending_sign
-        FROM ledger_transaction_types AS type
-        WHERE
-            type.type = p_type
-            AND (p_provider IS NOT NULL OR NOT type.needs_provider)
-            AND (
-                (type.is_sole AND p_debit_account IS NULL AND p_credit_account IS NULL)
-                OR (
-                    replace(type.debit_account, '{provider}', coalesce(p_provider, '')) = p_debit_account
-                    AND replace(type.credit_account, '{provider}', coalesce(p_provider, '')) = p_credit_account
-                )
-            )
-        LIMIT 1
-    ) AS declared ON TRUE
-$$;
-
-CREATE FUNCTION public.ledger_event_refusal_v1(p_wallet public.ledger_wallet_facts_v1, p_debit_account text, p_credit_account text, p_available_sign smallint, p_amount bigint, p_currency text, p_by_player boolean) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    AS $$
-    SELECT CASE
-        WHEN p_wallet.arbiter IS NULL OR p_wallet.currency IS NULL THEN 'unknown_player'
-        WHEN p_wallet.mode_is_refused THEN 'mode_refused'
-        WHEN p_debit_account IS NULL OR p_credit_account IS NULL OR p_amount <= 0 THEN 'invalid_event'
-        WHEN p_currency <> p_wallet.currency THEN 'currency_mismatch'
-        WHEN p_by_player AND NOT p_wallet.is_active THEN 'player_disabled'
-        WHEN p_by_player AND p_available_sign < 0 AND p_wallet.kyc_status <> 'verified' THEN 'kyc_required'
-        -- So small that no sum of a balance and an amount can overflow and abort its neighbours.
-        WHEN p_amount > 1000000000000000000 THEN 'balance_out_of_range'
-    END
 $$;
 
 CREATE FUNCTION public.ledger_load_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_providers text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_by_player boolean[], OUT events public.ledger_event_facts_v1[], OUT wallets public.ledger_wallet_facts_v1[], OUT balances public.ledger_balances_v1[]) RETURNS record
@@ -634,15 +632,15 @@ BEGIN
             event.wallet_no,
             event.key_no,
             NULL,
-            meaning.is_stored,
+            key.is_stored OR provider_event.is_stored,
             ledger_event_refusal_v1(
-                wallets[event.wallet_no], meaning.debit_account, meaning.credit_account, meaning.available_sign,
+                wallets[event.wallet_no], line.debit_account, line.credit_account, line.available_sign,
                 p_amounts[event.no], p_currencies[event.no], p_by_player[event.no]
             ),
-            meaning.debit_account,
-            meaning.credit_account,
-            meaning.available_sign * greatest(p_amounts[event.no], 0),
-            meaning.pending_sign * greatest(p_amounts[event.no], 0)
+            line.debit_account,
+            line.credit_account,
+            line.available_sign * greatest(p_amounts[event.no], 0),
+            line.pending_sign * greatest(p_amounts[event.no], 0)
         )::LEDGER_EVENT_FACTS_V1
         ORDER BY event.no
     )
@@ -660,10 +658,19 @@ BEGIN
             ) AS key_no
         FROM generate_series(1, v_count) AS series (no)
     ) AS event
-    CROSS JOIN LATERAL ledger_event_meaning_v1(
-        p_tenant_ids[event.no], p_player_ids[event.no], p_types[event.no], p_idempotency_keys[event.no],
-        p_providers[event.no], p_provider_event_ids[event.no], p_debit_accounts[event.no], p_credit_accounts[event.no]
-    ) AS meaning;
+    LEFT JOIN LATERAL (
+        SELECT *
+        FROM ledger_event_line_v1(
+            p_types[event.no], p_providers[event.no], p_debit_accounts[event.no], p_credit_accounts[event.no]
+        )
+        LIMIT 1
+    ) AS line ON TRUE
+    CROSS JOIN LATERAL ledger_key_stored_v1(
+        p_tenant_ids[event.no], p_player_ids[event.no], p_types[event.no], p_idempotency_keys[event.no]
+    ) AS key
+    CROSS JOIN LATERAL ledger_provider_event_stored_v1(
+        p_providers[event.no], p_provider_event_ids[event.no]
+    ) AS provider_event;
 
     IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
         FOR v_no, v_first_no IN
@@ -827,24 +834,16 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) RETURNS SETOF public.ledger_result_v1
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION public.ledger_post_many_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) RETURNS SETOF public.ledger_result_v1
+    LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
-    SET plan_cache_mode TO 'force_generic_plan'
-    SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
-    SET jit TO 'off'
     AS $$
 #variable_conflict use_column
 DECLARE
-    c_fence_namespace CONSTANT INTEGER := 4711001;
-    c_provider_event_namespace CONSTANT INTEGER := 4711002;
-    c_events_max CONSTANT INTEGER := 1000;
     -- Far below BIGINT's end, so that no sum of a balance and an amount can overflow and abort its neighbours.
     c_balance_max CONSTANT BIGINT := 4000000000000000000;
 
-    v_count CONSTANT INTEGER := coalesce(cardinality(p_tenant_ids), 0);
+    v_count CONSTANT INTEGER := cardinality(p_tenant_ids);
     v_now TIMESTAMPTZ;
 
     -- What is known: by event, in the order given; by wallet, in key order. Balances run with the decisions.
@@ -864,7 +863,6 @@ DECLARE
     v_first INTEGER;
     v_last INTEGER := 0;
     v_event LEDGER_EVENT_FACTS_V1;
-    v_player RECORD;
     v_wallet LEDGER_WALLET_FACTS_V1;
     v_before LEDGER_BALANCES_V1;
     v_after LEDGER_BALANCES_V1;
@@ -879,107 +877,29 @@ DECLARE
     v_result LEDGER_RESULT_V1;
     v_written INTEGER;
 BEGIN
-    IF v_count NOT BETWEEN 1 AND c_events_max THEN
-        IF v_count = 0 THEN
-            RETURN;
-        END IF;
-        RAISE EXCEPTION 'ledger_post takes at most % events, got %', c_events_max, v_count
-            USING ERRCODE = 'program_limit_exceeded';
-    END IF;
-
-    -- 1. Fence.
-    PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, fence.number)
-    FROM (
-        SELECT tenant.number
-        FROM tenants AS tenant
-        WHERE tenant.id = ANY(p_tenant_ids)
-        ORDER BY tenant.number
-    ) AS fence;
-
-    -- 3. Lock. One provider event at a time: its unique key is shared by all players, so without this a second player
-    -- carrying the same event id would fail the whole call instead of being told.
-    IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
-        PERFORM pg_advisory_xact_lock(c_provider_event_namespace, keys.key)
+    -- 2, 3 and 5.
+    SELECT
+        loaded.wallets,
+        loaded.balances,
+        loaded.events
+    INTO v_wallets, v_balances, v_events
+    FROM ledger_load_v1(
+        p_tenant_ids, p_player_ids, p_currencies, p_types, p_amounts, p_idempotency_keys, p_providers,
+        p_provider_event_ids, p_debit_accounts, p_credit_accounts, p_by_player
+    ) AS loaded;
+    IF p_journal_ids IS NOT NULL THEN
+        SELECT array_agg(line.last_no ORDER BY line.no) INTO v_journal_ends
         FROM (
-            SELECT DISTINCT hashtext(event.provider || ' ' || event.provider_event_id) AS key
-            FROM unnest(p_providers, p_provider_event_ids) AS event (provider, provider_event_id)
-            WHERE event.provider_event_id IS NOT NULL
-            ORDER BY key
-        ) AS keys;
-    END IF;
-
-    -- 2 to 5. A lone event needs no sorting, grouping or numbering: the same facts by plain look-ups.
-    IF v_count = 1 THEN
-        SELECT
-            player.currency,
-            player.kyc_status,
-            player.is_active,
-            player.balance_real_available,
-            player.balance_real_held
-        INTO v_player
-        FROM players AS player
-        WHERE player.id = p_player_ids[1] AND player.tenant_id = p_tenant_ids[1]
-        FOR NO KEY UPDATE;
-
-        -- A new statement: what was written while the lock was waited for is seen now.
-        SELECT
-            ARRAY[facts.wallet],
-            ARRAY[ROW(
-                wallet.opened_at IS NOT NULL, coalesce(wallet.balance_real_available, 0),
-                coalesce(wallet.balance_real_pending, 0), coalesce(wallet.version, 0),
-                v_player.balance_real_available, v_player.balance_real_held, 0
-            )::LEDGER_BALANCES_V1],
-            ARRAY[ROW(
-                1, 1, NULL, meaning.is_stored,
-                ledger_event_refusal_v1(
-                    facts.wallet, meaning.debit_account, meaning.credit_account, meaning.available_sign, p_amounts[1],
-                    p_currencies[1], p_by_player[1]
-                ),
-                meaning.debit_account, meaning.credit_account, meaning.available_sign * greatest(p_amounts[1], 0),
-                meaning.pending_sign * greatest(p_amounts[1], 0)
-            )::LEDGER_EVENT_FACTS_V1]
-        INTO v_wallets, v_balances, v_events
-        FROM (SELECT) AS call
-        LEFT JOIN tenant_modes AS mode ON mode.tenant_id = p_tenant_ids[1]
-        LEFT JOIN wallet_balances AS wallet
-            ON wallet.tenant_id = p_tenant_ids[1]
-            AND wallet.player_id = p_player_ids[1]
-            AND wallet.currency = v_player.currency
-        CROSS JOIN LATERAL (
-            SELECT ROW(
-                p_tenant_ids[1], p_player_ids[1], v_player.currency, v_player.kyc_status, v_player.is_active,
-                v_player.balance_real_available, v_player.balance_real_held, mode.arbiter, mode.epoch,
-                mode.shadow_write, mode.is_refused
-            )::LEDGER_WALLET_FACTS_V1 AS wallet
-        ) AS facts
-        CROSS JOIN LATERAL ledger_event_meaning_v1(
-            p_tenant_ids[1], p_player_ids[1], p_types[1], p_idempotency_keys[1], p_providers[1],
-            p_provider_event_ids[1], p_debit_accounts[1], p_credit_accounts[1]
-        ) AS meaning;
-    ELSE
-        SELECT
-            loaded.wallets,
-            loaded.balances,
-            loaded.events
-        INTO v_wallets, v_balances, v_events
-        FROM ledger_load_v1(
-            p_tenant_ids, p_player_ids, p_currencies, p_types, p_amounts, p_idempotency_keys, p_providers,
-            p_provider_event_ids, p_debit_accounts, p_credit_accounts, p_by_player
-        ) AS loaded;
-        IF p_journal_ids IS NOT NULL THEN
-            SELECT array_agg(line.last_no ORDER BY line.no) INTO v_journal_ends
-            FROM (
-                SELECT
-                    series.no,
-                    max(series.no) OVER (
-                        PARTITION BY
-                            p_journal_ids[series.no],
-                            (v_events[series.no]).wallet_no,
-                            CASE WHEN p_journal_ids[series.no] IS NULL THEN series.no END
-                    ) AS last_no
-                FROM generate_series(1, v_count) AS series (no)
-            ) AS line;
-        END IF;
+            SELECT
+                series.no,
+                max(series.no) OVER (
+                    PARTITION BY
+                        p_journal_ids[series.no],
+                        (v_events[series.no]).wallet_no,
+                        CASE WHEN p_journal_ids[series.no] IS NULL THEN series.no END
+                ) AS last_no
+            FROM generate_series(1, v_count) AS series (no)
+        ) AS line;
     END IF;
 
     -- After the last wait, so that recorded_at follows wallet_version.
@@ -1034,12 +954,8 @@ BEGIN
             END;
         END LOOP;
 
-        -- No abs(): the smallest BIGINT has none.
-        IF v_code IS NULL AND NOT (
-            v_before.available BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.pending BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.legacy_available BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.legacy_held BETWEEN -c_balance_max AND c_balance_max
+        IF v_code IS NULL AND NOT ledger_in_range_v1(
+            v_before.available, v_before.pending, v_before.legacy_available, v_before.legacy_held
         )
         THEN
             v_refused_no := v_first;
@@ -1082,12 +998,14 @@ BEGIN
                     v_code := 'balance_out_of_range';
                     EXIT;
                 END IF;
-                v_legacy_ok := v_legacy_ok
-                    AND (v_event.available_change >= 0 OR v_before.legacy_available + v_available_moved >= 0)
-                    AND (v_event.pending_change >= 0 OR v_before.legacy_held + v_pending_moved >= 0);
-                v_ledger_ok := v_ledger_ok
-                    AND (v_event.available_change >= 0 OR v_before.available + v_available_moved >= 0)
-                    AND (v_event.pending_change >= 0 OR v_before.pending + v_pending_moved >= 0);
+                v_legacy_ok := v_legacy_ok AND ledger_is_covered_v1(
+                    v_before.legacy_available + v_available_moved, v_before.legacy_held + v_pending_moved,
+                    v_event.available_change, v_event.pending_change
+                );
+                v_ledger_ok := v_ledger_ok AND ledger_is_covered_v1(
+                    v_before.available + v_available_moved, v_before.pending + v_pending_moved,
+                    v_event.available_change, v_event.pending_change
+                );
                 IF v_code IS NULL
                     AND NOT (CASE v_wallet.arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END)
                 THEN
@@ -1292,6 +1210,250 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) RETURNS SETOF public.ledger_result_v1
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    c_provider_event_namespace CONSTANT INTEGER := 4711002;
+    c_events_max CONSTANT INTEGER := 1000;
+
+    v_count CONSTANT INTEGER := coalesce(cardinality(p_tenant_ids), 0);
+
+    -- A lone event, its player and its wallet, as they are under the locks. Scalars: a record would be built anew each time.
+    v_tenant_id CONSTANT UUID := p_tenant_ids[1];
+    v_player_id CONSTANT UUID := p_player_ids[1];
+    v_currency TEXT;
+    v_kyc_status TEXT;
+    v_is_active BOOLEAN;
+    v_legacy_available BIGINT;
+    v_legacy_held BIGINT;
+    v_arbiter TEXT;
+    v_epoch INTEGER;
+    v_is_ordinary BOOLEAN;
+    v_available BIGINT;
+    v_pending BIGINT;
+    v_version BIGINT;
+    v_is_stored BOOLEAN;
+    v_debit_account TEXT;
+    v_credit_account TEXT;
+    v_available_change BIGINT;
+    v_pending_change BIGINT;
+    v_available_after BIGINT;
+    v_pending_after BIGINT;
+    v_legacy_available_after BIGINT;
+    v_legacy_held_after BIGINT;
+    v_legacy_ok BOOLEAN;
+    v_ledger_ok BOOLEAN;
+    v_now TIMESTAMPTZ;
+BEGIN
+    IF v_count NOT BETWEEN 1 AND c_events_max THEN
+        IF v_count = 0 THEN
+            RETURN;
+        END IF;
+        RAISE EXCEPTION 'ledger_post takes at most % events, got %', c_events_max, v_count
+            USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+
+    -- 1. Fence.
+    IF v_count = 1 THEN
+        PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, tenant.number)
+        FROM tenants AS tenant
+        WHERE tenant.id = v_tenant_id;
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, fence.number)
+        FROM (
+            SELECT tenant.number
+            FROM tenants AS tenant
+            WHERE tenant.id = ANY(p_tenant_ids)
+            ORDER BY tenant.number
+        ) AS fence;
+    END IF;
+
+    -- 3. Lock. One provider event at a time: its unique key is shared by all players, so without this a second player
+    -- carrying the same event id would fail the whole call instead of being told.
+    IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
+        PERFORM pg_advisory_xact_lock(c_provider_event_namespace, keys.key)
+        FROM (
+            SELECT DISTINCT hashtext(event.provider || ' ' || event.provider_event_id) AS key
+            FROM unnest(p_providers, p_provider_event_ids) AS event (provider, provider_event_id)
+            WHERE event.provider_event_id IS NOT NULL
+            ORDER BY key
+        ) AS keys;
+    END IF;
+
+    IF v_count = 1 THEN
+        -- 3. Lock the player.
+        SELECT
+            player.currency,
+            player.kyc_status,
+            player.is_active,
+            player.balance_real_available,
+            player.balance_real_held
+        INTO v_currency, v_kyc_status, v_is_active, v_legacy_available, v_legacy_held
+        FROM players AS player
+        WHERE player.id = v_player_id AND player.tenant_id = v_tenant_id
+        FOR NO KEY UPDATE;
+
+        -- 2 and 5. A new statement: what was written while the lock was waited for is seen now. No row for an unknown
+        -- player or type or a wallet that was never written: v_is_ordinary stays null.
+        SELECT
+            mode.arbiter,
+            mode.epoch,
+            wallet.balance_real_available,
+            wallet.balance_real_pending,
+            wallet.version,
+            key.is_stored,
+            line.debit_account,
+            line.credit_account,
+            line.available_sign * greatest(p_amounts[1], 0),
+            line.pending_sign * greatest(p_amounts[1], 0),
+            mode.shadow_write
+            AND wallet.opened_at IS NOT NULL
+            AND ledger_event_refusal_v1(
+                ROW(
+                    v_tenant_id, v_player_id, v_currency, v_kyc_status, v_is_active, v_legacy_available,
+                    v_legacy_held, mode.arbiter, mode.epoch, mode.shadow_write, mode.is_refused
+                )::LEDGER_WALLET_FACTS_V1,
+                line.debit_account, line.credit_account, line.available_sign, p_amounts[1], p_currencies[1],
+                p_by_player[1]
+            ) IS NULL
+            AND ledger_in_range_v1(
+                wallet.balance_real_available, wallet.balance_real_pending, v_legacy_available, v_legacy_held
+            )
+        INTO
+            v_arbiter, v_epoch, v_available, v_pending, v_version, v_is_stored, v_debit_account, v_credit_account,
+            v_available_change, v_pending_change, v_is_ordinary
+        FROM tenant_modes AS mode
+        INNER JOIN wallet_balances AS wallet
+            ON wallet.tenant_id = v_tenant_id
+            AND wallet.player_id = v_player_id
+            AND wallet.currency = v_currency
+        CROSS JOIN LATERAL ledger_event_line_v1(
+            p_types[1], p_providers[1], p_debit_accounts[1], p_credit_accounts[1]
+        ) AS line
+        CROSS JOIN LATERAL ledger_key_stored_v1(v_tenant_id, v_player_id, p_types[1], p_idempotency_keys[1]) AS key
+        WHERE mode.tenant_id = v_tenant_id;
+
+        IF v_is_stored THEN
+            RETURN QUERY
+            SELECT
+                1, entry.code, TRUE, entry.transaction_id, entry.reference, entry.recorded_at, entry.arbiter,
+                entry.epoch, NULL::BOOLEAN, NULL::BOOLEAN, TRUE, entry.wallet_version, NULL::BIGINT, NULL::BIGINT,
+                NULL::BIGINT, NULL::BIGINT, entry.legacy_available_after, entry.legacy_held_after,
+                entry.ledger_available_after, entry.ledger_pending_after
+            FROM ledger_stored_entry_v1(
+                v_tenant_id, v_player_id, p_types[1], p_idempotency_keys[1], p_request_hashes[1]
+            ) AS entry;
+            IF FOUND THEN
+                RETURN;
+            END IF;
+        ELSIF p_provider_event_ids[1] IS NOT NULL THEN
+            SELECT event.is_stored INTO v_is_stored
+            FROM ledger_provider_event_stored_v1(p_providers[1], p_provider_event_ids[1]) AS event;
+        END IF;
+
+        -- 6. Decide. Sums cannot overflow: balances and amount were found in range.
+        IF v_is_ordinary AND NOT v_is_stored THEN
+            v_available_after := v_available + v_available_change;
+            v_pending_after := v_pending + v_pending_change;
+            v_legacy_available_after := v_legacy_available + v_available_change;
+            v_legacy_held_after := v_legacy_held + v_pending_change;
+            v_legacy_ok := ledger_is_covered_v1(
+                v_legacy_available_after, v_legacy_held_after, v_available_change, v_pending_change
+            );
+            v_ledger_ok := ledger_is_covered_v1(
+                v_available_after, v_pending_after, v_available_change, v_pending_change
+            );
+            IF (CASE v_arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END) THEN
+                IF v_arbiter = 'ledger' THEN
+                    -- Enforced: the legacy column follows the snapshot, whatever stood in it.
+                    v_legacy_available_after := v_available_after;
+                    v_legacy_held_after := v_pending_after;
+                END IF;
+                -- After the last wait, so that recorded_at follows wallet_version.
+                v_now := clock_timestamp();
+
+                RETURN QUERY
+                INSERT INTO ledger_transactions (
+                    id, tenant_id, player_id, wallet_version, amount, available_after, pending_after,
+                    legacy_available_after, legacy_held_after, reference, journal_id, occurred_at, recorded_at, epoch,
+                    currency, type, debit_account, credit_account, arbiter, idempotency_key, request_hash, provider,
+                    provider_ref, provider_event_id, metadata
+                )
+                VALUES (
+                    uuid_v7(), v_tenant_id, v_player_id, v_version + 1, p_amounts[1], v_available_after,
+                    v_pending_after, v_legacy_available_after, v_legacy_held_after, p_references[1], p_journal_ids[1],
+                    coalesce(p_occurred_ats[1], v_now), v_now, v_epoch, p_currencies[1], p_types[1], v_debit_account,
+                    v_credit_account, v_arbiter, p_idempotency_keys[1], p_request_hashes[1], p_providers[1],
+                    p_provider_refs[1], p_provider_event_ids[1], p_metadata[1]
+                )
+                RETURNING
+                    1, 'applied', FALSE, id, reference, recorded_at, v_arbiter, epoch, v_legacy_ok, v_ledger_ok, TRUE,
+                    wallet_version, v_legacy_available, v_legacy_held, v_available, v_pending, legacy_available_after,
+                    legacy_held_after, available_after, pending_after;
+
+                UPDATE wallet_balances AS wallet
+                SET
+                    balance_real_available = v_available_after,
+                    balance_real_pending = v_pending_after,
+                    version = v_version + 1,
+                    updated_at = v_now
+                WHERE
+                    wallet.tenant_id = v_tenant_id
+                    AND wallet.player_id = v_player_id
+                    AND wallet.currency = v_currency
+                    AND wallet.version = v_version;
+                IF NOT FOUND THEN
+                    RAISE EXCEPTION 'a wallet was changed by another writer than the door'
+                        USING ERRCODE = 'serialization_failure';
+                END IF;
+
+                UPDATE players AS player
+                SET
+                    balance_real_available = v_legacy_available_after,
+                    balance_real_held = v_legacy_held_after
+                WHERE player.id = v_player_id AND player.tenant_id = v_tenant_id;
+                RETURN;
+            END IF;
+        END IF;
+    END IF;
+
+    RETURN QUERY
+    SELECT * FROM ledger_post_many_v1(
+        p_tenant_ids, p_player_ids, p_currencies, p_types, p_amounts, p_idempotency_keys, p_request_hashes,
+        p_references, p_providers, p_provider_refs, p_provider_event_ids, p_debit_accounts, p_credit_accounts,
+        p_journal_ids, p_occurred_ats, p_by_player, p_metadata
+    );
+END
+$$;
+
+CREATE FUNCTION public.ledger_provider_event_stored_v1(p_provider text, p_provider_event_id text) RETURNS TABLE(is_stored boolean)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        p_provider_event_id IS NOT NULL
+        AND (
+            EXISTS (
+                SELECT
+                FROM ledger_transactions AS entry
+                WHERE entry.provider = p_provider AND entry.provider_event_id = p_provider_event_id
+            )
+            OR EXISTS (
+                SELECT
+                FROM legacy_movements AS movement
+                WHERE movement.provider = p_provider AND movement.provider_event_id = p_provider_event_id
+            )
+        )
+$$;
+
 CREATE FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_event_ids text[], p_wanted boolean[]) RETURNS SETOF public.ledger_result_v1
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -1304,7 +1466,7 @@ BEGIN
     RETURN QUERY
     SELECT
         event.no::INTEGER,
-        CASE WHEN stored.is_same THEN stored.code ELSE 'exists_different' END,
+        stored.code,
         TRUE,
         stored.transaction_id,
         stored.reference,
@@ -1332,20 +1494,16 @@ BEGIN
         )
     CROSS JOIN LATERAL (
         SELECT
-            1 AS strength, 'exists' AS code, entry.request_hash = event.request_hash AS is_same,
-            entry.id AS transaction_id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
+            1 AS strength, entry.code, entry.transaction_id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
             NULL::BOOLEAN AS legacy_ok, NULL::BOOLEAN AS ledger_ok, TRUE AS wallet_opened, entry.wallet_version,
             entry.legacy_available_after, entry.legacy_held_after,
-            entry.available_after AS ledger_available_after, entry.pending_after AS ledger_pending_after
-        FROM ledger_transactions AS entry
-        WHERE
-            entry.tenant_id = event.tenant_id
-            AND entry.player_id = event.player_id
-            AND entry.type = event.type
-            AND entry.idempotency_key = event.idempotency_key
+            entry.ledger_available_after, entry.ledger_pending_after
+        FROM ledger_stored_entry_v1(
+            event.tenant_id, event.player_id, event.type, event.idempotency_key, event.request_hash
+        ) AS entry
         UNION ALL
         SELECT
-            1, refusal.code, refusal.request_hash = event.request_hash,
+            1, CASE WHEN refusal.request_hash = event.request_hash THEN refusal.code ELSE 'exists_different' END,
             NULL, refusal.reference, refusal.recorded_at, refusal.arbiter, refusal.epoch,
             refusal.legacy_ok, refusal.ledger_ok, refusal.wallet_opened, NULL,
             refusal.legacy_available, refusal.legacy_held, refusal.ledger_available, refusal.ledger_pending
@@ -1357,7 +1515,7 @@ BEGIN
             AND refusal.idempotency_key = event.idempotency_key
         UNION ALL
         SELECT
-            1, 'exists', movement.request_hash = event.request_hash,
+            1, CASE WHEN movement.request_hash = event.request_hash THEN 'exists' ELSE 'exists_different' END,
             movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
             NULL, NULL, FALSE, NULL,
             movement.legacy_available_after, movement.legacy_held_after, NULL, NULL
@@ -1369,9 +1527,14 @@ BEGIN
             AND movement.idempotency_key = event.idempotency_key
         UNION ALL
         SELECT
-            2, 'exists',
-            entry.tenant_id = event.tenant_id AND entry.player_id = event.player_id AND entry.type = event.type
-            AND entry.amount = event.amount,
+            2,
+            CASE
+                WHEN
+                    entry.tenant_id = event.tenant_id AND entry.player_id = event.player_id
+                    AND entry.type = event.type AND entry.amount = event.amount
+                    THEN 'exists'
+                ELSE 'exists_different'
+            END,
             entry.id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
             NULL, NULL, TRUE, entry.wallet_version,
             entry.legacy_available_after, entry.legacy_held_after, entry.available_after, entry.pending_after
@@ -1382,9 +1545,14 @@ BEGIN
             AND entry.provider_event_id = event.provider_event_id
         UNION ALL
         SELECT
-            2, 'exists',
-            movement.tenant_id = event.tenant_id AND movement.player_id = event.player_id
-            AND movement.type = event.type AND movement.amount = event.amount,
+            2,
+            CASE
+                WHEN
+                    movement.tenant_id = event.tenant_id AND movement.player_id = event.player_id
+                    AND movement.type = event.type AND movement.amount = event.amount
+                    THEN 'exists'
+                ELSE 'exists_different'
+            END,
             movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
             NULL, NULL, FALSE, NULL,
             movement.legacy_available_after, movement.legacy_held_after, NULL, NULL
@@ -1399,6 +1567,29 @@ BEGIN
     WHERE event.wanted
     ORDER BY event.no;
 END
+$$;
+
+CREATE FUNCTION public.ledger_stored_entry_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_request_hash bytea) RETURNS TABLE(code text, transaction_id uuid, reference uuid, recorded_at timestamp with time zone, arbiter text, epoch integer, wallet_version bigint, legacy_available_after bigint, legacy_held_after bigint, ledger_available_after bigint, ledger_pending_after bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        CASE WHEN entry.request_hash = p_request_hash THEN 'exists' ELSE 'exists_different' END,
+        entry.id,
+        entry.reference,
+        entry.recorded_at,
+        entry.arbiter::TEXT,
+        entry.epoch,
+        entry.wallet_version,
+        entry.legacy_available_after,
+        entry.legacy_held_after,
+        entry.available_after,
+        entry.pending_after
+    FROM ledger_transactions AS entry
+    WHERE
+        entry.tenant_id = p_tenant_id
+        AND entry.player_id = p_player_id
+        AND entry.type = p_type
+        AND entry.idempotency_key = p_idempotency_key
 $$;
 
 CREATE FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) RETURNS TABLE(tenant_id uuid, player_id uuid, withdrawal_id uuid, number integer)
@@ -1485,6 +1676,45 @@ BEGIN
         AND attempt.number = p_number
         AND attempt.state IN ('created', 'pending', 'unknown');
     RETURN FOUND;
+END
+$$;
+
+CREATE FUNCTION public.platform_modes_refresh_v1() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    -- One at a time, and in a statement of its own: whoever waited here sees below what the other committed.
+    PERFORM FROM platform_modes AS platform WHERE platform.id = 1 FOR UPDATE;
+
+    INSERT INTO platform_modes AS platform (
+        id, shadow_global, shadow_global_until, shadow_otherwise, enforce_is_killed, enforce_global,
+        enforce_global_until, enforce_otherwise, enforce_otherwise_source
+    )
+    SELECT
+        1,
+        shadow.global_value,
+        shadow.global_until,
+        coalesce(shadow.environment_value, shadow.default_value),
+        enforce.is_killed,
+        enforce.global_value,
+        enforce.global_until,
+        coalesce(enforce.environment_value, enforce.default_value),
+        CASE WHEN enforce.environment_value IS NULL THEN 'default' ELSE 'environment' END
+    FROM flag_statements AS shadow
+    CROSS JOIN flag_statements AS enforce
+    WHERE shadow.flag = 'ledger_shadow_write' AND enforce.flag = 'ledger_enforce_balance'
+    ON CONFLICT (id) DO UPDATE
+    SET
+        shadow_global = excluded.shadow_global,
+        shadow_global_until = excluded.shadow_global_until,
+        shadow_otherwise = excluded.shadow_otherwise,
+        enforce_is_killed = excluded.enforce_is_killed,
+        enforce_global = excluded.enforce_global,
+        enforce_global_until = excluded.enforce_global_until,
+        enforce_otherwise = excluded.enforce_otherwise,
+        enforce_otherwise_source = excluded.enforce_otherwise_source;
+    RETURN NULL;
 END
 $$;
 
@@ -2117,13 +2347,25 @@ CREATE TABLE public.audit_events (
     CONSTRAINT audit_events_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text])))
 );
 
-CREATE VIEW public.flag_levels AS
+CREATE VIEW public.flag_statements AS
 SELECT
     NULL::text AS flag,
     NULL::boolean AS default_value,
     NULL::boolean AS is_killed,
     NULL::boolean AS global_value,
+    NULL::timestamp with time zone AS global_until,
     NULL::boolean AS environment_value;
+
+CREATE VIEW public.flag_levels AS
+ SELECT flag,
+    default_value,
+    is_killed,
+        CASE
+            WHEN (global_until > clock_timestamp()) THEN global_value
+            ELSE NULL::boolean
+        END AS global_value,
+    environment_value
+   FROM public.flag_statements said;
 
 CREATE TABLE public.flag_settings (
     flag text NOT NULL,
@@ -2134,6 +2376,8 @@ CREATE TABLE public.flag_settings (
     set_by text NOT NULL,
     set_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone,
+    CONSTRAINT flag_settings_expiry_check CHECK (((scope <> 'environment'::text) OR (expires_at IS NULL))),
+    CONSTRAINT flag_settings_global_check CHECK (((scope <> 'global'::text) OR (holder = ''::text))),
     CONSTRAINT flag_settings_scope_check CHECK ((scope = ANY (ARRAY['environment'::text, 'global'::text, 'provider'::text])))
 );
 
@@ -2276,6 +2520,19 @@ CREATE TABLE public.payout_attempts (
     CONSTRAINT payout_attempts_state_check CHECK ((state = ANY (ARRAY['created'::text, 'pending'::text, 'unknown'::text, 'paid'::text, 'failed'::text, 'returned'::text])))
 );
 
+CREATE TABLE public.platform_modes (
+    id smallint DEFAULT 1 NOT NULL,
+    shadow_global boolean,
+    shadow_global_until timestamp with time zone NOT NULL,
+    shadow_otherwise boolean NOT NULL,
+    enforce_is_killed boolean NOT NULL,
+    enforce_global boolean,
+    enforce_global_until timestamp with time zone NOT NULL,
+    enforce_otherwise boolean NOT NULL,
+    enforce_otherwise_source text NOT NULL,
+    CONSTRAINT platform_modes_id_check CHECK ((id = 1))
+);
+
 CREATE TABLE public.players (
     id uuid DEFAULT public.uuid_v7() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -2409,25 +2666,24 @@ CREATE VIEW public.tenant_modes AS
    FROM ( SELECT tenant.id AS tenant_id,
             tenant.number,
             tenant.epoch,
-            platform.shadow_write,
-            ((NOT platform.is_killed) AND COALESCE(((tenant.flags ->> 'ledger_enforce_override'::text))::boolean, platform.enforce_balance)) AS enforce_balance,
+            COALESCE(
                 CASE
-                    WHEN platform.is_killed THEN 'environment_false'::text
+                    WHEN (platform.shadow_global_until > clock_timestamp()) THEN platform.shadow_global
+                    ELSE NULL::boolean
+                END, platform.shadow_otherwise) AS shadow_write,
+            ((NOT platform.enforce_is_killed) AND COALESCE(((tenant.flags ->> 'ledger_enforce_override'::text))::boolean,
+                CASE
+                    WHEN (platform.enforce_global_until > clock_timestamp()) THEN platform.enforce_global
+                    ELSE NULL::boolean
+                END, platform.enforce_otherwise)) AS enforce_balance,
+                CASE
+                    WHEN platform.enforce_is_killed THEN 'environment_false'::text
                     WHEN ((tenant.flags ->> 'ledger_enforce_override'::text) IS NOT NULL) THEN 'tenant'::text
-                    ELSE platform.enforce_source
+                    WHEN ((platform.enforce_global IS NOT NULL) AND (platform.enforce_global_until > clock_timestamp())) THEN 'global'::text
+                    ELSE platform.enforce_otherwise_source
                 END AS enforce_source
            FROM (public.tenants tenant
-             CROSS JOIN ( SELECT bool_or(COALESCE(level.global_value, level.environment_value, level.default_value)) FILTER (WHERE (level.flag = 'ledger_shadow_write'::text)) AS shadow_write,
-                    bool_or(COALESCE(level.global_value, level.environment_value, level.default_value)) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS enforce_balance,
-                    bool_or(level.is_killed) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS is_killed,
-                    max(
-                        CASE
-                            WHEN (level.global_value IS NOT NULL) THEN 'global'::text
-                            WHEN (level.environment_value IS NOT NULL) THEN 'environment'::text
-                            ELSE 'default'::text
-                        END) FILTER (WHERE (level.flag = 'ledger_enforce_balance'::text)) AS enforce_source
-                   FROM public.flag_levels level
-                  WHERE (level.flag = ANY (ARRAY['ledger_enforce_balance'::text, 'ledger_shadow_write'::text]))) platform)) mode;
+             JOIN public.platform_modes platform ON ((platform.id = 1)))) mode;
 
 ALTER TABLE public.tenants ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.tenants_number_seq
@@ -2540,6 +2796,9 @@ ALTER TABLE ONLY public.legacy_movements
 
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_pkey PRIMARY KEY (tenant_id, player_id, withdrawal_id, number);
+
+ALTER TABLE ONLY public.platform_modes
+    ADD CONSTRAINT platform_modes_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.players
     ADD CONSTRAINT players_pkey PRIMARY KEY (id);
@@ -2674,19 +2933,24 @@ CREATE INDEX withdrawals_state_index ON public.withdrawals USING btree (tenant_i
 
 CREATE INDEX withdrawals_tenant_index ON public.withdrawals USING btree (tenant_id, created_at, id);
 
-CREATE OR REPLACE VIEW public.flag_levels AS
+CREATE OR REPLACE VIEW public.flag_statements AS
  SELECT flag.flag,
     flag.default_value,
     (flag.environment_false_wins AND COALESCE(bool_or(((setting.scope = 'environment'::text) AND (NOT setting.value))), false)) AS is_killed,
     bool_and(setting.value) FILTER (WHERE (setting.scope = 'global'::text)) AS global_value,
+    COALESCE(max(setting.expires_at) FILTER (WHERE (setting.scope = 'global'::text)), 'infinity'::timestamp with time zone) AS global_until,
     bool_and(setting.value) FILTER (WHERE (setting.scope = 'environment'::text)) AS environment_value
    FROM (public.flags flag
-     LEFT JOIN public.flag_settings setting ON (((setting.flag = flag.flag) AND (setting.scope = ANY (ARRAY['environment'::text, 'global'::text])) AND ((setting.expires_at IS NULL) OR (setting.expires_at > clock_timestamp())))))
+     LEFT JOIN public.flag_settings setting ON (((setting.flag = flag.flag) AND (setting.scope = ANY (ARRAY['environment'::text, 'global'::text])))))
   GROUP BY flag.flag;
 
 CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER flag_settings_platform_modes AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.flag_settings FOR EACH STATEMENT EXECUTE FUNCTION public.platform_modes_refresh_v1();
+
+CREATE TRIGGER flags_platform_modes AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON public.flags FOR EACH STATEMENT EXECUTE FUNCTION public.platform_modes_refresh_v1();
 
 CREATE TRIGGER ledger_refusals_append_only BEFORE DELETE OR UPDATE ON public.ledger_refusals FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
@@ -2761,18 +3025,30 @@ GRANT ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before time
 REVOKE ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.ledger_event_meaning_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_provider text, p_provider_event_id text, p_debit_account text, p_credit_account text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.ledger_event_line_v1(p_type text, p_provider text, p_debit_account text, p_credit_account text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.ledger_event_refusal_v1(p_wallet public.ledger_wallet_facts_v1, p_debit_account text, p_credit_account text, p_available_sign smallint, p_amount bigint, p_currency text, p_by_player boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ledger_in_range_v1(p_available bigint, p_pending bigint, p_legacy_available bigint, p_legacy_held bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ledger_is_covered_v1(p_available_after bigint, p_pending_after bigint, p_available_change bigint, p_pending_change bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ledger_key_stored_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.ledger_load_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_providers text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_by_player boolean[], OUT events public.ledger_event_facts_v1[], OUT wallets public.ledger_wallet_facts_v1[], OUT balances public.ledger_balances_v1[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.ledger_open_wallets_v1(p_tenant_ids uuid[], p_player_ids uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.ledger_post_many_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_references uuid[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_debit_accounts text[], p_credit_accounts text[], p_journal_ids uuid[], p_occurred_ats timestamp with time zone[], p_by_player boolean[], p_metadata jsonb[]) TO hakem_service;
 
+REVOKE ALL ON FUNCTION public.ledger_provider_event_stored_v1(p_provider text, p_provider_event_id text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_event_ids text[], p_wanted boolean[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.ledger_stored_entry_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_request_hash bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) TO hakem_service;
@@ -2782,6 +3058,8 @@ GRANT ALL ON FUNCTION public.payout_claim_one_v1(p_tenant_id uuid, p_player_id u
 
 REVOKE ALL ON FUNCTION public.payout_note_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_number integer, p_state text, p_provider_ref text, p_provider_sequence bigint, p_check_after interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.payout_note_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_number integer, p_state text, p_provider_ref text, p_provider_sequence bigint, p_check_after interval) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.platform_modes_refresh_v1() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) TO hakem_service;

@@ -93,15 +93,15 @@ BEGIN
             event.wallet_no,
             event.key_no,
             NULL,
-            meaning.is_stored,
+            key.is_stored OR provider_event.is_stored,
             ledger_event_refusal_v1(
-                wallets[event.wallet_no], meaning.debit_account, meaning.credit_account, meaning.available_sign,
+                wallets[event.wallet_no], line.debit_account, line.credit_account, line.available_sign,
                 p_amounts[event.no], p_currencies[event.no], p_by_player[event.no]
             ),
-            meaning.debit_account,
-            meaning.credit_account,
-            meaning.available_sign * greatest(p_amounts[event.no], 0),
-            meaning.pending_sign * greatest(p_amounts[event.no], 0)
+            line.debit_account,
+            line.credit_account,
+            line.available_sign * greatest(p_amounts[event.no], 0),
+            line.pending_sign * greatest(p_amounts[event.no], 0)
         )::LEDGER_EVENT_FACTS_V1
         ORDER BY event.no
     )
@@ -119,10 +119,19 @@ BEGIN
             ) AS key_no
         FROM generate_series(1, v_count) AS series (no)
     ) AS event
-    CROSS JOIN LATERAL ledger_event_meaning_v1(
-        p_tenant_ids[event.no], p_player_ids[event.no], p_types[event.no], p_idempotency_keys[event.no],
-        p_providers[event.no], p_provider_event_ids[event.no], p_debit_accounts[event.no], p_credit_accounts[event.no]
-    ) AS meaning;
+    LEFT JOIN LATERAL (
+        SELECT *
+        FROM ledger_event_line_v1(
+            p_types[event.no], p_providers[event.no], p_debit_accounts[event.no], p_credit_accounts[event.no]
+        )
+        LIMIT 1
+    ) AS line ON TRUE
+    CROSS JOIN LATERAL ledger_key_stored_v1(
+        p_tenant_ids[event.no], p_player_ids[event.no], p_types[event.no], p_idempotency_keys[event.no]
+    ) AS key
+    CROSS JOIN LATERAL ledger_provider_event_stored_v1(
+        p_providers[event.no], p_provider_event_ids[event.no]
+    ) AS provider_event;
 
     IF cardinality(array_remove(p_provider_event_ids, NULL)) > 0 THEN
         FOR v_no, v_first_no IN

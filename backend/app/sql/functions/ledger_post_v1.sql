@@ -9,10 +9,13 @@
 --      player's row lock: what is read from here on does not change until commit, and no cycle of waits can form.
 --   4. OPENING under the player's lock, by the same function that registration and the backfill use.
 --   5. REPLAYS are looked up after the locks: an earlier call with the same key has committed or does not exist.
---   6. Decisions are made in memory on the locked balances, journal by journal; then all rows, snapshots and legacy
---      columns are written in bulk by this one transaction.
--- Consecutive events with the same journal_id (and wallet) are one journal: all its lines or none. What the codes mean:
--- ledger_types_v1.sql. Why a lone call is written as few large statements: docs/decisions/0006.
+--   6. Decisions are made in memory on the locked balances; then all rows, snapshots and legacy columns are written by
+--      this one transaction.
+-- The steps from 2 on stand in ledger_post_many_v1 for every call. A lone event of the ordinary kind takes the same steps
+-- here in few plain statements, because setting statements up is what a lone call costs (docs/decisions/0020): its wallet
+-- is open, shadow writing is on, and it is a replay or both accepted and written. Whatever else turns up, nothing has been
+-- written yet, and it is left to ledger_post_many_v1. What an event means, why it is refused and what covers it are said
+-- once for both, in ledger_event_v1.sql; what the codes mean, in ledger_types_v1.sql.
 CREATE FUNCTION ledger_post_v1(
     p_tenant_ids UUID[],
     p_player_ids UUID[],
@@ -48,43 +51,35 @@ DECLARE
     c_fence_namespace CONSTANT INTEGER := 4711001;
     c_provider_event_namespace CONSTANT INTEGER := 4711002;
     c_events_max CONSTANT INTEGER := 1000;
-    -- Far below BIGINT's end, so that no sum of a balance and an amount can overflow and abort its neighbours.
-    c_balance_max CONSTANT BIGINT := 4000000000000000000;
 
     v_count CONSTANT INTEGER := coalesce(cardinality(p_tenant_ids), 0);
-    v_now TIMESTAMPTZ;
 
-    -- What is known: by event, in the order given; by wallet, in key order. Balances run with the decisions.
-    v_events LEDGER_EVENT_FACTS_V1[];
-    v_journal_ends INTEGER[];
-    v_wallets LEDGER_WALLET_FACTS_V1[];
-    v_balances LEDGER_BALANCES_V1[];
-
-    -- What was decided, and which wallets moved.
-    v_applied LEDGER_RESULT_V1[];
-    v_refused LEDGER_RESULT_V1[];
-    v_moved INTEGER[];
-    v_snapshots_moved INTEGER := 0;
-    v_replays BOOLEAN[];
-
-    -- The journal in hand.
-    v_first INTEGER;
-    v_last INTEGER := 0;
-    v_event LEDGER_EVENT_FACTS_V1;
-    v_player RECORD;
-    v_wallet LEDGER_WALLET_FACTS_V1;
-    v_before LEDGER_BALANCES_V1;
-    v_after LEDGER_BALANCES_V1;
-    v_opened RECORD;
-    v_code TEXT;
-    v_known INTEGER;
-    v_refused_no INTEGER;
+    -- A lone event, its player and its wallet, as they are under the locks. Scalars: a record would be built anew each time.
+    v_tenant_id CONSTANT UUID := p_tenant_ids[1];
+    v_player_id CONSTANT UUID := p_player_ids[1];
+    v_currency TEXT;
+    v_kyc_status TEXT;
+    v_is_active BOOLEAN;
+    v_legacy_available BIGINT;
+    v_legacy_held BIGINT;
+    v_arbiter TEXT;
+    v_epoch INTEGER;
+    v_is_ordinary BOOLEAN;
+    v_available BIGINT;
+    v_pending BIGINT;
+    v_version BIGINT;
+    v_is_stored BOOLEAN;
+    v_debit_account TEXT;
+    v_credit_account TEXT;
+    v_available_change BIGINT;
+    v_pending_change BIGINT;
+    v_available_after BIGINT;
+    v_pending_after BIGINT;
+    v_legacy_available_after BIGINT;
+    v_legacy_held_after BIGINT;
     v_legacy_ok BOOLEAN;
     v_ledger_ok BOOLEAN;
-    v_available_moved BIGINT;
-    v_pending_moved BIGINT;
-    v_result LEDGER_RESULT_V1;
-    v_written INTEGER;
+    v_now TIMESTAMPTZ;
 BEGIN
     IF v_count NOT BETWEEN 1 AND c_events_max THEN
         IF v_count = 0 THEN
@@ -95,13 +90,19 @@ BEGIN
     END IF;
 
     -- 1. Fence.
-    PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, fence.number)
-    FROM (
-        SELECT tenant.number
+    IF v_count = 1 THEN
+        PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, tenant.number)
         FROM tenants AS tenant
-        WHERE tenant.id = ANY(p_tenant_ids)
-        ORDER BY tenant.number
-    ) AS fence;
+        WHERE tenant.id = v_tenant_id;
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, fence.number)
+        FROM (
+            SELECT tenant.number
+            FROM tenants AS tenant
+            WHERE tenant.id = ANY(p_tenant_ids)
+            ORDER BY tenant.number
+        ) AS fence;
+    END IF;
 
     -- 3. Lock. One provider event at a time: its unique key is shared by all players, so without this a second player
     -- carrying the same event id would fail the whole call instead of being told.
@@ -115,386 +116,148 @@ BEGIN
         ) AS keys;
     END IF;
 
-    -- 2 to 5. A lone event needs no sorting, grouping or numbering: the same facts by plain look-ups.
     IF v_count = 1 THEN
+        -- 3. Lock the player.
         SELECT
             player.currency,
             player.kyc_status,
             player.is_active,
             player.balance_real_available,
             player.balance_real_held
-        INTO v_player
+        INTO v_currency, v_kyc_status, v_is_active, v_legacy_available, v_legacy_held
         FROM players AS player
-        WHERE player.id = p_player_ids[1] AND player.tenant_id = p_tenant_ids[1]
+        WHERE player.id = v_player_id AND player.tenant_id = v_tenant_id
         FOR NO KEY UPDATE;
 
-        -- A new statement: what was written while the lock was waited for is seen now.
+        -- 2 and 5. A new statement: what was written while the lock was waited for is seen now. No row for an unknown
+        -- player or type or a wallet that was never written: v_is_ordinary stays null.
         SELECT
-            ARRAY[facts.wallet],
-            ARRAY[ROW(
-                wallet.opened_at IS NOT NULL, coalesce(wallet.balance_real_available, 0),
-                coalesce(wallet.balance_real_pending, 0), coalesce(wallet.version, 0),
-                v_player.balance_real_available, v_player.balance_real_held, 0
-            )::LEDGER_BALANCES_V1],
-            ARRAY[ROW(
-                1, 1, NULL, meaning.is_stored,
-                ledger_event_refusal_v1(
-                    facts.wallet, meaning.debit_account, meaning.credit_account, meaning.available_sign, p_amounts[1],
-                    p_currencies[1], p_by_player[1]
-                ),
-                meaning.debit_account, meaning.credit_account, meaning.available_sign * greatest(p_amounts[1], 0),
-                meaning.pending_sign * greatest(p_amounts[1], 0)
-            )::LEDGER_EVENT_FACTS_V1]
-        INTO v_wallets, v_balances, v_events
-        FROM (SELECT) AS call
-        LEFT JOIN tenant_modes AS mode ON mode.tenant_id = p_tenant_ids[1]
-        LEFT JOIN wallet_balances AS wallet
-            ON wallet.tenant_id = p_tenant_ids[1]
-            AND wallet.player_id = p_player_ids[1]
-            AND wallet.currency = v_player.currency
-        CROSS JOIN LATERAL (
-            SELECT ROW(
-                p_tenant_ids[1], p_player_ids[1], v_player.currency, v_player.kyc_status, v_player.is_active,
-                v_player.balance_real_available, v_player.balance_real_held, mode.arbiter, mode.epoch,
-                mode.shadow_write, mode.is_refused
-            )::LEDGER_WALLET_FACTS_V1 AS wallet
-        ) AS facts
-        CROSS JOIN LATERAL ledger_event_meaning_v1(
-            p_tenant_ids[1], p_player_ids[1], p_types[1], p_idempotency_keys[1], p_providers[1],
-            p_provider_event_ids[1], p_debit_accounts[1], p_credit_accounts[1]
-        ) AS meaning;
-    ELSE
-        SELECT
-            loaded.wallets,
-            loaded.balances,
-            loaded.events
-        INTO v_wallets, v_balances, v_events
-        FROM ledger_load_v1(
-            p_tenant_ids, p_player_ids, p_currencies, p_types, p_amounts, p_idempotency_keys, p_providers,
-            p_provider_event_ids, p_debit_accounts, p_credit_accounts, p_by_player
-        ) AS loaded;
-        IF p_journal_ids IS NOT NULL THEN
-            SELECT array_agg(line.last_no ORDER BY line.no) INTO v_journal_ends
-            FROM (
-                SELECT
-                    series.no,
-                    max(series.no) OVER (
-                        PARTITION BY
-                            p_journal_ids[series.no],
-                            (v_events[series.no]).wallet_no,
-                            CASE WHEN p_journal_ids[series.no] IS NULL THEN series.no END
-                    ) AS last_no
-                FROM generate_series(1, v_count) AS series (no)
-            ) AS line;
-        END IF;
-    END IF;
-
-    -- After the last wait, so that recorded_at follows wallet_version.
-    v_now := clock_timestamp();
-
-    -- 6. Decide, journal by journal.
-    WHILE v_last < v_count LOOP
-        v_first := v_last + 1;
-        v_last := greatest(v_journal_ends[v_first], v_first);
-
-        -- Answered before, or by this very call. A journal is answered as a whole: if some of its lines are known and some
-        -- are not, it is another journal than the one they were posted in, and the new lines are refused.
-        v_known := 0;
-        FOR v_no IN v_first .. v_last LOOP
-            v_event := v_events[v_no];
-            IF v_event.is_replay OR v_event.key_no < v_first OR v_event.provider_event_no < v_first THEN
-                IF v_event.is_replay OR EXISTS (
-                    SELECT
-                    FROM unnest(v_applied || v_refused) AS stored
-                    WHERE
-                        v_events[stored.event_no].key_no = v_event.key_no
-                        OR v_events[stored.event_no].provider_event_no = v_event.provider_event_no
-                )
-                THEN
-                    v_replays := coalesce(v_replays, array_fill(FALSE, ARRAY[v_count]));
-                    v_replays[v_no] := TRUE;
-                    v_known := v_known + 1;
-                END IF;
-            END IF;
-        END LOOP;
-        CONTINUE WHEN v_known = v_last - v_first + 1;
-
-        v_event := v_events[v_first];
-        v_wallet := v_wallets[v_event.wallet_no];
-        v_before := v_balances[v_event.wallet_no];
-        v_code := CASE WHEN v_known > 0 THEN 'journal_refused' ELSE v_event.refusal END;
-        v_refused_no := v_first;
-        WHILE v_code IS NULL AND v_refused_no < v_last LOOP
-            v_refused_no := v_refused_no + 1;
-            v_code := CASE
-                WHEN v_events[v_refused_no].wallet_no <> v_event.wallet_no
-                    OR p_journal_ids[v_refused_no] IS DISTINCT FROM p_journal_ids[v_first]
-                    -- Two lines of one journal under one key or provider event.
-                    OR EXISTS (
-                        SELECT
-                        FROM generate_series(v_first, v_refused_no - 1) AS line (no)
-                        WHERE
-                            v_events[line.no].key_no = v_events[v_refused_no].key_no
-                            OR v_events[line.no].provider_event_no = v_events[v_refused_no].provider_event_no
-                    ) THEN 'invalid_event'
-                ELSE v_events[v_refused_no].refusal
-            END;
-        END LOOP;
-
-        -- No abs(): the smallest BIGINT has none.
-        IF v_code IS NULL AND NOT (
-            v_before.available BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.pending BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.legacy_available BETWEEN -c_balance_max AND c_balance_max
-            AND v_before.legacy_held BETWEEN -c_balance_max AND c_balance_max
-        )
-        THEN
-            v_refused_no := v_first;
-            v_code := 'balance_out_of_range';
-        END IF;
-
-        -- 4. Open. In an enforced tenant a debit on an unopened wallet fails closed; a credit opens it first.
-        IF v_code IS NULL AND v_wallet.shadow_write AND NOT v_before.is_opened THEN
-            IF v_wallet.arbiter = 'legacy' OR NOT EXISTS (
-                SELECT
-                FROM generate_series(v_first, v_last) AS line (no)
-                WHERE v_events[line.no].available_change < 0 OR v_events[line.no].pending_change < 0
+            mode.arbiter,
+            mode.epoch,
+            wallet.balance_real_available,
+            wallet.balance_real_pending,
+            wallet.version,
+            key.is_stored,
+            line.debit_account,
+            line.credit_account,
+            line.available_sign * greatest(p_amounts[1], 0),
+            line.pending_sign * greatest(p_amounts[1], 0),
+            mode.shadow_write
+            AND wallet.opened_at IS NOT NULL
+            AND ledger_event_refusal_v1(
+                ROW(
+                    v_tenant_id, v_player_id, v_currency, v_kyc_status, v_is_active, v_legacy_available,
+                    v_legacy_held, mode.arbiter, mode.epoch, mode.shadow_write, mode.is_refused
+                )::LEDGER_WALLET_FACTS_V1,
+                line.debit_account, line.credit_account, line.available_sign, p_amounts[1], p_currencies[1],
+                p_by_player[1]
+            ) IS NULL
+            AND ledger_in_range_v1(
+                wallet.balance_real_available, wallet.balance_real_pending, v_legacy_available, v_legacy_held
             )
-            THEN
-                SELECT * INTO v_opened
-                FROM ledger_open_wallets_v1(ARRAY[v_wallet.tenant_id], ARRAY[v_wallet.player_id]) AS opened
-                WHERE opened.currency = v_wallet.currency;
-                v_before.is_opened := TRUE;
-                v_before.available := v_opened.balance_real_available;
-                v_before.pending := v_opened.balance_real_pending;
-                v_before.version := v_opened.version;
-                v_balances[v_event.wallet_no] := v_before;
-            END IF;
-        END IF;
+        INTO
+            v_arbiter, v_epoch, v_available, v_pending, v_version, v_is_stored, v_debit_account, v_credit_account,
+            v_available_change, v_pending_change, v_is_ordinary
+        FROM tenant_modes AS mode
+        INNER JOIN wallet_balances AS wallet
+            ON wallet.tenant_id = v_tenant_id
+            AND wallet.player_id = v_player_id
+            AND wallet.currency = v_currency
+        CROSS JOIN LATERAL ledger_event_line_v1(
+            p_types[1], p_providers[1], p_debit_accounts[1], p_credit_accounts[1]
+        ) AS line
+        CROSS JOIN LATERAL ledger_key_stored_v1(v_tenant_id, v_player_id, p_types[1], p_idempotency_keys[1]) AS key
+        WHERE mode.tenant_id = v_tenant_id;
 
-        -- Both verdicts, over the running balances of the journal's lines; only the arbiter's counts.
-        v_legacy_ok := NULL;
-        v_ledger_ok := NULL;
-        IF v_code IS NULL THEN
-            v_legacy_ok := TRUE;
-            v_ledger_ok := v_before.is_opened;
-            v_available_moved := 0;
-            v_pending_moved := 0;
-            FOR v_no IN v_first .. v_last LOOP
-                v_event := v_events[v_no];
-                v_available_moved := v_available_moved + v_event.available_change;
-                v_pending_moved := v_pending_moved + v_event.pending_change;
-                IF greatest(abs(v_available_moved), abs(v_pending_moved)) > c_balance_max THEN
-                    v_refused_no := v_no;
-                    v_code := 'balance_out_of_range';
-                    EXIT;
-                END IF;
-                v_legacy_ok := v_legacy_ok
-                    AND (v_event.available_change >= 0 OR v_before.legacy_available + v_available_moved >= 0)
-                    AND (v_event.pending_change >= 0 OR v_before.legacy_held + v_pending_moved >= 0);
-                v_ledger_ok := v_ledger_ok
-                    AND (v_event.available_change >= 0 OR v_before.available + v_available_moved >= 0)
-                    AND (v_event.pending_change >= 0 OR v_before.pending + v_pending_moved >= 0);
-                IF v_code IS NULL
-                    AND NOT (CASE v_wallet.arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END)
-                THEN
-                    v_refused_no := v_no;
-                    v_code := CASE
-                        WHEN v_event.available_change < 0 THEN 'insufficient_funds'
-                        WHEN v_event.pending_change < 0 AND v_before.is_opened THEN 'insufficient_held'
-                        ELSE 'insufficient_funds'
-                    END;
-                END IF;
-            END LOOP;
-            IF NOT v_wallet.shadow_write THEN
-                -- What is not written has no verdict.
-                v_ledger_ok := NULL;
-            END IF;
-        END IF;
-
-        IF v_code IS NOT NULL THEN
-            -- Refused: no balance changes. Only a verdict on funds is evidence and is stored.
-            FOR v_no IN v_first .. v_last LOOP
-                CONTINUE WHEN v_replays[v_no];
-                v_result := ROW(
-                    v_no, CASE WHEN v_no = v_refused_no THEN v_code ELSE 'journal_refused' END, FALSE, NULL,
-                    p_references[v_no], v_now, v_wallet.arbiter, v_wallet.epoch, v_legacy_ok, v_ledger_ok,
-                    v_before.is_opened, NULL,
-                    v_before.legacy_available, v_before.legacy_held, v_before.available, v_before.pending,
-                    v_before.legacy_available, v_before.legacy_held, v_before.available, v_before.pending
-                )::LEDGER_RESULT_V1;
-                IF v_code IN ('insufficient_funds', 'insufficient_held') THEN
-                    v_refused := v_refused || v_result;
-                END IF;
-                RETURN NEXT v_result;
-            END LOOP;
-            CONTINUE;
-        END IF;
-
-        -- From here on the journal is accepted.
-        v_after := v_before;
-        FOR v_no IN v_first .. v_last LOOP
-            v_event := v_events[v_no];
-            IF v_wallet.shadow_write THEN
-                v_after.available := v_after.available + v_event.available_change;
-                v_after.pending := v_after.pending + v_event.pending_change;
-                v_after.version := v_after.version + 1;
-            END IF;
-            IF v_wallet.arbiter = 'ledger' THEN
-                -- Enforced: the legacy column follows the snapshot, whatever stood in it.
-                v_after.legacy_available := v_after.available;
-                v_after.legacy_held := v_after.pending;
-            ELSE
-                v_after.legacy_available := v_after.legacy_available + v_event.available_change;
-                v_after.legacy_held := v_after.legacy_held + v_event.pending_change;
-            END IF;
-            v_result := ROW(
-                v_no, 'applied', FALSE, uuid_v7(), p_references[v_no], v_now, v_wallet.arbiter, v_wallet.epoch,
-                v_legacy_ok, v_ledger_ok, v_after.is_opened, v_after.version,
-                v_before.legacy_available, v_before.legacy_held, v_before.available, v_before.pending,
-                v_after.legacy_available, v_after.legacy_held, v_after.available, v_after.pending
-            )::LEDGER_RESULT_V1;
-            v_applied := v_applied || v_result;
-            RETURN NEXT v_result;
-        END LOOP;
-        IF v_after.moves = 0 THEN
-            v_moved := v_moved || v_event.wallet_no;
-            v_snapshots_moved := v_snapshots_moved + v_wallet.shadow_write::INTEGER;
-        END IF;
-        v_after.moves := v_after.moves + v_last - v_first + 1;
-        v_balances[v_event.wallet_no] := v_after;
-    END LOOP;
-
-    -- Write: rows, snapshots, legacy columns, in this one transaction.
-    IF v_applied IS NOT NULL THEN
-        INSERT INTO ledger_transactions (
-            id, tenant_id, player_id, wallet_version, amount, available_after, pending_after,
-            legacy_available_after, legacy_held_after, reference, journal_id, occurred_at, recorded_at, epoch,
-            currency, type, debit_account, credit_account, arbiter, idempotency_key, request_hash, provider,
-            provider_ref, provider_event_id, metadata
-        )
-        SELECT
-            result.transaction_id,
-            p_tenant_ids[result.event_no],
-            p_player_ids[result.event_no],
-            result.wallet_version,
-            p_amounts[result.event_no],
-            result.ledger_available_after,
-            result.ledger_pending_after,
-            result.legacy_available_after,
-            result.legacy_held_after,
-            result.reference,
-            p_journal_ids[result.event_no],
-            coalesce(p_occurred_ats[result.event_no], v_now),
-            v_now,
-            result.epoch,
-            p_currencies[result.event_no],
-            p_types[result.event_no],
-            v_events[result.event_no].debit_account,
-            v_events[result.event_no].credit_account,
-            result.arbiter,
-            p_idempotency_keys[result.event_no],
-            p_request_hashes[result.event_no],
-            p_providers[result.event_no],
-            p_provider_refs[result.event_no],
-            p_provider_event_ids[result.event_no],
-            p_metadata[result.event_no]
-        FROM unnest(v_applied) AS result
-        WHERE v_wallets[v_events[result.event_no].wallet_no].shadow_write;
-        GET DIAGNOSTICS v_written = ROW_COUNT;
-
-        -- What was not written there moved while shadow writing is off.
-        IF v_written < cardinality(v_applied) THEN
-            INSERT INTO legacy_movements (
-                id, tenant_id, player_id, currency, type, amount, legacy_available_after, legacy_held_after, epoch,
-                reference, idempotency_key, request_hash, provider, provider_event_id, recorded_at
-            )
+        IF v_is_stored THEN
+            RETURN QUERY
             SELECT
-                result.transaction_id,
-                p_tenant_ids[result.event_no],
-                p_player_ids[result.event_no],
-                p_currencies[result.event_no],
-                p_types[result.event_no],
-                p_amounts[result.event_no],
-                result.legacy_available_after,
-                result.legacy_held_after,
-                result.epoch,
-                result.reference,
-                p_idempotency_keys[result.event_no],
-                p_request_hashes[result.event_no],
-                p_providers[result.event_no],
-                p_provider_event_ids[result.event_no],
-                v_now
-            FROM unnest(v_applied) AS result
-            WHERE NOT v_wallets[v_events[result.event_no].wallet_no].shadow_write;
+                1, entry.code, TRUE, entry.transaction_id, entry.reference, entry.recorded_at, entry.arbiter,
+                entry.epoch, NULL::BOOLEAN, NULL::BOOLEAN, TRUE, entry.wallet_version, NULL::BIGINT, NULL::BIGINT,
+                NULL::BIGINT, NULL::BIGINT, entry.legacy_available_after, entry.legacy_held_after,
+                entry.ledger_available_after, entry.ledger_pending_after
+            FROM ledger_stored_entry_v1(
+                v_tenant_id, v_player_id, p_types[1], p_idempotency_keys[1], p_request_hashes[1]
+            ) AS entry;
+            IF FOUND THEN
+                RETURN;
+            END IF;
+        ELSIF p_provider_event_ids[1] IS NOT NULL THEN
+            SELECT event.is_stored INTO v_is_stored
+            FROM ledger_provider_event_stored_v1(p_providers[1], p_provider_event_ids[1]) AS event;
         END IF;
 
-        UPDATE wallet_balances AS wallet
-        SET
-            balance_real_available = v_balances[moved.no].available,
-            balance_real_pending = v_balances[moved.no].pending,
-            version = v_balances[moved.no].version,
-            updated_at = v_now
-        FROM unnest(v_moved) AS moved (no)
-        WHERE
-            wallet.tenant_id = v_wallets[moved.no].tenant_id
-            AND wallet.player_id = v_wallets[moved.no].player_id
-            AND wallet.currency = v_wallets[moved.no].currency
-            AND wallet.version = v_balances[moved.no].version - v_balances[moved.no].moves
-            AND v_wallets[moved.no].shadow_write;
-        GET DIAGNOSTICS v_written = ROW_COUNT;
-        IF v_written <> v_snapshots_moved THEN
-            RAISE EXCEPTION 'a wallet was changed by another writer than the door'
-                USING ERRCODE = 'serialization_failure';
+        -- 6. Decide. Sums cannot overflow: balances and amount were found in range.
+        IF v_is_ordinary AND NOT v_is_stored THEN
+            v_available_after := v_available + v_available_change;
+            v_pending_after := v_pending + v_pending_change;
+            v_legacy_available_after := v_legacy_available + v_available_change;
+            v_legacy_held_after := v_legacy_held + v_pending_change;
+            v_legacy_ok := ledger_is_covered_v1(
+                v_legacy_available_after, v_legacy_held_after, v_available_change, v_pending_change
+            );
+            v_ledger_ok := ledger_is_covered_v1(
+                v_available_after, v_pending_after, v_available_change, v_pending_change
+            );
+            IF (CASE v_arbiter WHEN 'ledger' THEN v_ledger_ok ELSE v_legacy_ok END) THEN
+                IF v_arbiter = 'ledger' THEN
+                    -- Enforced: the legacy column follows the snapshot, whatever stood in it.
+                    v_legacy_available_after := v_available_after;
+                    v_legacy_held_after := v_pending_after;
+                END IF;
+                -- After the last wait, so that recorded_at follows wallet_version.
+                v_now := clock_timestamp();
+
+                RETURN QUERY
+                INSERT INTO ledger_transactions (
+                    id, tenant_id, player_id, wallet_version, amount, available_after, pending_after,
+                    legacy_available_after, legacy_held_after, reference, journal_id, occurred_at, recorded_at, epoch,
+                    currency, type, debit_account, credit_account, arbiter, idempotency_key, request_hash, provider,
+                    provider_ref, provider_event_id, metadata
+                )
+                VALUES (
+                    uuid_v7(), v_tenant_id, v_player_id, v_version + 1, p_amounts[1], v_available_after,
+                    v_pending_after, v_legacy_available_after, v_legacy_held_after, p_references[1], p_journal_ids[1],
+                    coalesce(p_occurred_ats[1], v_now), v_now, v_epoch, p_currencies[1], p_types[1], v_debit_account,
+                    v_credit_account, v_arbiter, p_idempotency_keys[1], p_request_hashes[1], p_providers[1],
+                    p_provider_refs[1], p_provider_event_ids[1], p_metadata[1]
+                )
+                RETURNING
+                    1, 'applied', FALSE, id, reference, recorded_at, v_arbiter, epoch, v_legacy_ok, v_ledger_ok, TRUE,
+                    wallet_version, v_legacy_available, v_legacy_held, v_available, v_pending, legacy_available_after,
+                    legacy_held_after, available_after, pending_after;
+
+                UPDATE wallet_balances AS wallet
+                SET
+                    balance_real_available = v_available_after,
+                    balance_real_pending = v_pending_after,
+                    version = v_version + 1,
+                    updated_at = v_now
+                WHERE
+                    wallet.tenant_id = v_tenant_id
+                    AND wallet.player_id = v_player_id
+                    AND wallet.currency = v_currency
+                    AND wallet.version = v_version;
+                IF NOT FOUND THEN
+                    RAISE EXCEPTION 'a wallet was changed by another writer than the door'
+                        USING ERRCODE = 'serialization_failure';
+                END IF;
+
+                UPDATE players AS player
+                SET
+                    balance_real_available = v_legacy_available_after,
+                    balance_real_held = v_legacy_held_after
+                WHERE player.id = v_player_id AND player.tenant_id = v_tenant_id;
+                RETURN;
+            END IF;
         END IF;
-
-        UPDATE players AS player
-        SET
-            balance_real_available = v_balances[moved.no].legacy_available,
-            balance_real_held = v_balances[moved.no].legacy_held
-        FROM unnest(v_moved) AS moved (no)
-        WHERE
-            player.id = v_wallets[moved.no].player_id
-            AND player.tenant_id = v_wallets[moved.no].tenant_id;
     END IF;
 
-    IF v_refused IS NOT NULL THEN
-        INSERT INTO ledger_refusals (
-            id, tenant_id, player_id, currency, type, amount, code, wallet_opened, legacy_available, legacy_held,
-            ledger_available, ledger_pending, legacy_ok, ledger_ok, arbiter, epoch, reference, idempotency_key,
-            request_hash, recorded_at
-        )
-        SELECT
-            uuid_v7(),
-            p_tenant_ids[result.event_no],
-            p_player_ids[result.event_no],
-            p_currencies[result.event_no],
-            p_types[result.event_no],
-            p_amounts[result.event_no],
-            result.code,
-            result.wallet_opened,
-            result.legacy_available_after,
-            result.legacy_held_after,
-            result.ledger_available_after,
-            result.ledger_pending_after,
-            result.legacy_ok,
-            result.ledger_ok,
-            result.arbiter,
-            result.epoch,
-            result.reference,
-            p_idempotency_keys[result.event_no],
-            p_request_hashes[result.event_no],
-            v_now
-        FROM unnest(v_refused) AS result;
-    END IF;
-
-    -- Replays are answered last, from what is stored: earlier calls' results, and this call's for twins.
-    IF v_replays IS NOT NULL THEN
-        RETURN QUERY
-        SELECT * FROM ledger_replay_v1(
-            p_tenant_ids, p_player_ids, p_types, p_amounts, p_idempotency_keys, p_request_hashes, p_providers,
-            p_provider_event_ids, v_replays
-        );
-    END IF;
+    RETURN QUERY
+    SELECT * FROM ledger_post_many_v1(
+        p_tenant_ids, p_player_ids, p_currencies, p_types, p_amounts, p_idempotency_keys, p_request_hashes,
+        p_references, p_providers, p_provider_refs, p_provider_event_ids, p_debit_accounts, p_credit_accounts,
+        p_journal_ids, p_occurred_ats, p_by_player, p_metadata
+    );
 END
 $$;

@@ -24,7 +24,7 @@ BEGIN
     RETURN QUERY
     SELECT
         event.no::INTEGER,
-        CASE WHEN stored.is_same THEN stored.code ELSE 'exists_different' END,
+        stored.code,
         TRUE,
         stored.transaction_id,
         stored.reference,
@@ -52,20 +52,16 @@ BEGIN
         )
     CROSS JOIN LATERAL (
         SELECT
-            1 AS strength, 'exists' AS code, entry.request_hash = event.request_hash AS is_same,
-            entry.id AS transaction_id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
+            1 AS strength, entry.code, entry.transaction_id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
             NULL::BOOLEAN AS legacy_ok, NULL::BOOLEAN AS ledger_ok, TRUE AS wallet_opened, entry.wallet_version,
             entry.legacy_available_after, entry.legacy_held_after,
-            entry.available_after AS ledger_available_after, entry.pending_after AS ledger_pending_after
-        FROM ledger_transactions AS entry
-        WHERE
-            entry.tenant_id = event.tenant_id
-            AND entry.player_id = event.player_id
-            AND entry.type = event.type
-            AND entry.idempotency_key = event.idempotency_key
+            entry.ledger_available_after, entry.ledger_pending_after
+        FROM ledger_stored_entry_v1(
+            event.tenant_id, event.player_id, event.type, event.idempotency_key, event.request_hash
+        ) AS entry
         UNION ALL
         SELECT
-            1, refusal.code, refusal.request_hash = event.request_hash,
+            1, CASE WHEN refusal.request_hash = event.request_hash THEN refusal.code ELSE 'exists_different' END,
             NULL, refusal.reference, refusal.recorded_at, refusal.arbiter, refusal.epoch,
             refusal.legacy_ok, refusal.ledger_ok, refusal.wallet_opened, NULL,
             refusal.legacy_available, refusal.legacy_held, refusal.ledger_available, refusal.ledger_pending
@@ -77,7 +73,7 @@ BEGIN
             AND refusal.idempotency_key = event.idempotency_key
         UNION ALL
         SELECT
-            1, 'exists', movement.request_hash = event.request_hash,
+            1, CASE WHEN movement.request_hash = event.request_hash THEN 'exists' ELSE 'exists_different' END,
             movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
             NULL, NULL, FALSE, NULL,
             movement.legacy_available_after, movement.legacy_held_after, NULL, NULL
@@ -89,9 +85,14 @@ BEGIN
             AND movement.idempotency_key = event.idempotency_key
         UNION ALL
         SELECT
-            2, 'exists',
-            entry.tenant_id = event.tenant_id AND entry.player_id = event.player_id AND entry.type = event.type
-            AND entry.amount = event.amount,
+            2,
+            CASE
+                WHEN
+                    entry.tenant_id = event.tenant_id AND entry.player_id = event.player_id
+                    AND entry.type = event.type AND entry.amount = event.amount
+                    THEN 'exists'
+                ELSE 'exists_different'
+            END,
             entry.id, entry.reference, entry.recorded_at, entry.arbiter, entry.epoch,
             NULL, NULL, TRUE, entry.wallet_version,
             entry.legacy_available_after, entry.legacy_held_after, entry.available_after, entry.pending_after
@@ -102,9 +103,14 @@ BEGIN
             AND entry.provider_event_id = event.provider_event_id
         UNION ALL
         SELECT
-            2, 'exists',
-            movement.tenant_id = event.tenant_id AND movement.player_id = event.player_id
-            AND movement.type = event.type AND movement.amount = event.amount,
+            2,
+            CASE
+                WHEN
+                    movement.tenant_id = event.tenant_id AND movement.player_id = event.player_id
+                    AND movement.type = event.type AND movement.amount = event.amount
+                    THEN 'exists'
+                ELSE 'exists_different'
+            END,
             movement.id, movement.reference, movement.recorded_at, 'legacy', movement.epoch,
             NULL, NULL, FALSE, NULL,
             movement.legacy_available_after, movement.legacy_held_after, NULL, NULL

@@ -171,7 +171,11 @@ CREATE TABLE flag_settings (
     expires_at TIMESTAMPTZ,
     CONSTRAINT flag_settings_pkey PRIMARY KEY (flag, scope, holder),
     CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES flags (flag),
-    CONSTRAINT flag_settings_scope_check CHECK (scope IN ('environment', 'global', 'provider'))
+    CONSTRAINT flag_settings_scope_check CHECK (scope IN ('environment', 'global', 'provider')),
+    -- One global value for a flag, and none of an environment that ends by the clock: platform_modes keeps both as they
+    -- are said, and leaves only the global one's end to be looked at by its readers.
+    CONSTRAINT flag_settings_global_check CHECK (scope <> 'global' OR holder = ''),
+    CONSTRAINT flag_settings_expiry_check CHECK (scope <> 'environment' OR expires_at IS NULL)
 );
 
 GRANT SELECT ON tenants, admins, players, audit_events, sign_in_failures, flags, service_instances, flag_settings
