@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -54,10 +55,12 @@ class Provider:
         for _ in range(CONNECTIONS):
             _, client = await asyncio.get_running_loop().create_connection(Client, target.hostname, target.port)
             self._idle.put_nowait(client)
+        cpu_before = time.process_time()
         tally = await open_loop(self._deliver, per_second=self._plan.per_second, seconds=self._plan.seconds)
         line = tally.measurement("webhook", "")
         return LoadReport(
             per_second=line.events_per_second or 0.0,
+            cpu_seconds=time.process_time() - cpu_before,
             latencies_ms=percentiles_ms(tally.latencies_seconds),
             outcomes={outcome.value: count for outcome, count in tally.outcomes.items()},
             first_failure=tally.first_failure,

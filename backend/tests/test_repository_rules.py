@@ -39,7 +39,6 @@ EXCEPTIONS: Final = {
     "job_repo.prune_finished": "jobs belong to no tenant",
     "job_repo.read_queue": "jobs belong to no tenant",
     "job_repo.take_up": "jobs belong to no tenant",
-    "finance_repo.read_one_snapshot": "sets the transaction's mode; reads no table",
     "ledger_repo.append_event": "the event carries its tenant",
     "ledger_repo.post": "one call for many players; each event carries its tenant",
     "ledger_repo.record_mismatches": "one call for many players; each mismatch carries its tenant",
