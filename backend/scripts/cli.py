@@ -10,11 +10,12 @@ from typing import Final
 import psycopg
 import typer
 
+from backend.app.domain.backfill import BackfillRefused
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, db, players, serve, token
+from backend.scripts import admin, backfill, db, players, serve, token
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -27,6 +28,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (SettingsRefused, EXIT_ENVIRONMENT),
     (EnvironmentFault, EXIT_ENVIRONMENT),
     (TemporarilyUnavailable, EXIT_ENVIRONMENT),
+    (BackfillRefused, EXIT_REFUSED),
     # Any other refusal is about what was asked for: an address that is taken, a tenant that is not there.
     (AppError, EXIT_USAGE),
     (psycopg.OperationalError, EXIT_ENVIRONMENT),
@@ -43,6 +45,7 @@ app = typer.Typer(
 app.add_typer(admin.app, name="admin")
 app.add_typer(db.app, name="db")
 app.add_typer(players.app, name="players")
+app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 

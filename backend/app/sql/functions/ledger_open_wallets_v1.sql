@@ -26,7 +26,17 @@ AS $$
 DECLARE
     v_now TIMESTAMPTZ := clock_timestamp();
 BEGIN
-    WITH unopened AS MATERIALIZED (
+    -- Once for the call: as a view joined to each player it would be worked out for each player.
+    WITH modes AS MATERIALIZED (
+        SELECT
+            mode.tenant_id,
+            mode.arbiter,
+            mode.epoch
+        FROM tenant_modes AS mode
+        WHERE mode.tenant_id = ANY(p_tenant_ids)
+    ),
+
+    unopened AS MATERIALIZED (
         SELECT
             player.tenant_id,
             player.id AS player_id,
@@ -44,22 +54,8 @@ BEGIN
             ON wallet.tenant_id = player.tenant_id
             AND wallet.player_id = player.id
             AND wallet.currency = player.currency
-        CROSS JOIN LATERAL (
-            SELECT
-                coalesce(sum(entry.amount * type.available_sign), 0)::BIGINT AS available,
-                coalesce(sum(entry.amount * type.pending_sign), 0)::BIGINT AS pending,
-                coalesce(max(entry.wallet_version), 0) AS version
-            FROM ledger_transactions AS entry
-            INNER JOIN ledger_transaction_types AS type
-                ON type.type = entry.type
-                AND replace(type.debit_account, '{provider}', coalesce(entry.provider, '')) = entry.debit_account
-                AND replace(type.credit_account, '{provider}', coalesce(entry.provider, '')) = entry.credit_account
-            WHERE
-                entry.tenant_id = player.tenant_id
-                AND entry.player_id = player.id
-                AND entry.currency = player.currency
-        ) AS so_far
-        INNER JOIN tenant_modes AS mode ON mode.tenant_id = player.tenant_id
+        CROSS JOIN LATERAL ledger_fold_v1(player.tenant_id, player.id, player.currency) AS so_far
+        INNER JOIN modes AS mode ON mode.tenant_id = player.tenant_id
         WHERE wallet.opened_at IS NULL
     ),
 

@@ -10,6 +10,7 @@ def upgrade() -> None:
     run_functions(
         "tenant_modes_v1",
         "ledger_types_v1",
+        "ledger_fold_v1",
         "ledger_open_wallets_v1",
         "ledger_replay_v1",
         "ledger_event_v1",
