@@ -13,7 +13,7 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.services.backfill import BackfillProgress, WalletBackfill
 from backend.tests.backfill_command import SYSTEM, Command, backfill, elsewhere, kill_under_way, runs, summary
 from backend.tests.conftest import Database
-from backend.tests.factories import row_held, (
+from backend.tests.factories import (
     Owner,
     Player,
     both,
@@ -21,10 +21,17 @@ from backend.tests.factories import row_held, (
     ledger_types,
     make_player,
     make_players,
+    make_tenant,
+    row_held,
     sides,
     until_blocked,
 )
 from backend.tests.invariants import assert_sound
+
+
+@pytest.fixture
+async def tenant_id(owner: Owner) -> UUID:
+    return await make_tenant(owner)
 
 
 async def test_dead_run_is_abandoned_by_a_run_from_the_start(
