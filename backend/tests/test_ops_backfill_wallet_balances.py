@@ -339,10 +339,10 @@ def test_hakem_backfill_prints_json_and_nothing_else(command: Command) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--batch-size", "0"), "1<=x<=50000"),
-        (("--batch-size", "50001"), "1<=x<=50000"),
-        (("--batch-size", "many"), "not a valid int"),
-        (("--tenant-id", "nobody"), "not a valid UUID"),
+        (("--batch-size", "0"), "greater than or equal to 1"),
+        (("--batch-size", "50001"), "less than or equal to 50000"),
+        (("--batch-size", "many"), "valid integer"),
+        (("--tenant-id", "nobody"), "valid UUID"),
         (("--tenant-id", "00000000-0000-4000-8000-000000000000"), "there is no tenant 00000000"),
         (("--everything",), "No such option"),
     ],

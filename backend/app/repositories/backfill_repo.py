@@ -239,7 +239,7 @@ async def list_errors(conn: Connection, tenant_id: UUID, *, run_id: UUID, limit:
 async def one_moment(conn: Connection) -> AsyncIterator[None]:
     """A transaction that sees one moment of the database and can write nothing."""
     async with conn.transaction():
-        await conn.execute(SQL.begin_plan)
+        await conn.execute(SQL.begin_plan, prepare=False)
         yield
 
 
@@ -296,15 +296,6 @@ async def list_largest(
         },
     )
     return [NotedPlayer._make(row) for row in await cursor.fetchall()]
-
-
-async def refresh_statistics(conn: Connection) -> bool:
-    """Tell the planner how many rows there are; False when somebody else is at it."""
-    try:
-        await conn.execute(SQL.refresh_statistics)
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.QueryCanceled):
-        return False
-    return True
 
 
 async def read_load(conn: Connection, *, own_pids: Sequence[int]) -> Load:

@@ -32,7 +32,7 @@ from backend.app.domain.backfill import (
     TenantToFill,
 )
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.repositories import audit_repo, backfill_repo
+from backend.app.repositories import audit_repo, backfill_repo, statistics_repo
 from backend.app.repositories.backfill_repo import Chunk, Lease
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.schema import one_line
@@ -44,8 +44,6 @@ log = structlog.get_logger()
 
 # After kill -9 the database still ends the statement that was under way, with the dead process's lock.
 LOCK_SECONDS_MAX: Final = 3.0
-# So many new wallets change what the planner should think of the tables.
-STATISTICS_FROM: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +96,9 @@ class WalletBackfill:
     async def run(self) -> BackfillReport:
         """Backfill the tenant, or every tenant in turn.
 
-        Raises TenantNotFound; BackfillRefused when force would touch more than it may, or a gate closes under way;
-        BackfillStalled or DatabaseAway between chunks. What was committed stays.
+        Tenants that a gate or a limit stands against are named in the report's refusals. Raises TenantNotFound;
+        BackfillRefused when force would touch more than it may; BackfillStalled or DatabaseAway between chunks, and
+        what was committed before stays.
         """
         tenants = await self._list_tenants()
         plan = None
@@ -147,23 +146,18 @@ class WalletBackfill:
                 if isinstance(lease, str):
                     return f"tenant {tenant.slug}: {lease}"
                 self._started_at = time.monotonic()
-                counts = await self._work(
-                    BackfillRun(
-                        work,
-                        tenant,
-                        lease,
-                        pacer=Pacer(watch, work, tenant_id=tenant.id),
-                        batch_size=self._command.batch_size,
-                        on_chunk=partial(self._show_chunk, tenant),
-                    )
+                run = BackfillRun(
+                    work,
+                    tenant,
+                    lease,
+                    pacer=Pacer(watch, work, tenant_id=tenant.id),
+                    batch_size=self._command.batch_size,
+                    on_chunk=partial(self._show_chunk, tenant),
                 )
-                if counts.created >= STATISTICS_FROM:
-                    await backfill_repo.refresh_statistics(work)
+                return await self._work(run)
             finally:
                 if not work.closed:
                     await backfill_repo.unlock(work, tenant)
-        self._done += counts
-        return None
 
     async def _begin(self, conn: Connection, tenant: TenantToFill) -> Lease | str:
         """The run to work on, or why there is none. The tenant's lock is held, so no other process works on one."""
@@ -201,18 +195,25 @@ class WalletBackfill:
             return self._command.reason
         return f"forced backfill by {self._command.actor.label}, who gave no reason"
 
-    async def _work(self, run: BackfillRun) -> BackfillCounts:
+    async def _work(self, run: BackfillRun) -> str | None:
         try:
             counts = await run.work()
+        except BackfillRefused as error:
+            await run.end(RunState.REFUSED, error=error.detail)
+            self._done += run.counts
+            return f"tenant {run.tenant.slug}: {error.detail}"
         except BaseException as error:
-            state = RunState.FAILED
-            if isinstance(error, BackfillRefused):
-                state = RunState.REFUSED
-            elif isinstance(error, asyncio.CancelledError):
-                state = RunState.STOPPED
+            state = RunState.STOPPED if isinstance(error, asyncio.CancelledError) else RunState.FAILED
             if not run.conn.closed:
                 await asyncio.shield(run.end(state, error=one_line(error) or type(error).__name__))
             raise
+        self._done += counts
+        await self._complete(run, counts)
+        if counts.created >= statistics_repo.WORTH_IT_FROM:
+            await statistics_repo.refresh(run.conn)
+        return None
+
+    async def _complete(self, run: BackfillRun, counts: BackfillCounts) -> None:
         error_counts, money = await backfill_repo.find_outcome(run.conn, run.tenant.id, run_id=run.lease.run_id)
         async with run.conn.transaction():
             await run.end(RunState.COMPLETED, error=None)
@@ -232,7 +233,6 @@ class WalletBackfill:
             self._noted += await backfill_repo.list_errors(
                 run.conn, run.tenant.id, run_id=run.lease.run_id, limit=NAMED_MAX - len(self._noted)
             )
-        return counts
 
     async def _audit(
         self, conn: Connection, tenant: TenantToFill, *, lease: Lease, action: str, after: dict[str, Any]

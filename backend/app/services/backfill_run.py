@@ -74,7 +74,7 @@ class BackfillRun:
                 continue
             seconds = time.monotonic() - started_at
             if chunk.code != "worked":
-                raise BackfillRefused(f"tenant {self.tenant.slug}: {_REFUSED[chunk.code]}")
+                raise BackfillRefused(_REFUSED[chunk.code])
             if self._scanned_before is None:
                 # What an earlier process did is not this one's speed.
                 self._scanned_before = max(0, chunk.counts.scanned - self._size)
@@ -90,6 +90,11 @@ class BackfillRun:
         await backfill_repo.end_run(self.conn, self.tenant.id, lease=self.lease, state=state, error=error)
 
     @property
+    def counts(self) -> BackfillCounts:
+        """What the run has come to so far."""
+        return self._last.counts
+
+    @property
     def _worked(self) -> int:
         return self._last.counts.scanned - (self._scanned_before or 0)
 
@@ -99,8 +104,7 @@ class BackfillRun:
         try:
             return await backfill_repo.work_chunk(self.conn, self.lease, rows=self._size, rows_per_second=rate)
         except backfill_repo.LIMIT_REACHED as error:
-            message = error.diag.message_primary
-            raise BackfillRefused(f"tenant {self.tenant.slug}: {message}; say how many with --max-rows") from None
+            raise BackfillRefused(f"{error.diag.message_primary}; say how many with --max-rows") from None
         except (*ROLLED_BACK, *backfill_repo.SPOILED) as error:
             return await self._retry_smaller(error, rate=rate)
 

@@ -145,7 +145,8 @@ LIMIT %(limit)s;
 
 -- name: begin_plan
 -- The transaction that has just begun sees one moment of the database and can write nothing.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL transaction_isolation = 'repeatable read';
+SET LOCAL transaction_read_only = TRUE;
 
 -- name: count_players
 -- How many players a tenant has, or all of them when tenant_id is NULL.
@@ -213,10 +214,6 @@ ORDER BY
     + abs(judged.legacy_held::NUMERIC - coalesce(judged.ledger_pending, 0)) DESC,
     judged.player_id
 LIMIT %(limit)s;
-
--- name: refresh_statistics
--- Tells the planner how many rows there are.
-SELECT statistics_refresh_v1();
 
 -- name: read_load
 -- How busy the database is with others than the sessions named: sessions at work; those waiting longer than half a second
