@@ -390,7 +390,7 @@ async def test_killed_resumed_and_doubled_backfill_beside_twelve_clients(
         "FROM generate_series(1, %s) AS n RETURNING id, balance_real_held",
         (tenant_id, BALANCE, HELD, PLAYERS),
     )
-    held = dict(await cursor.fetchall())
+    held: dict[UUID, int] = dict(await cursor.fetchall())
     # From the whole range of keys, so that clients and backfill meet at every checkpoint.
     playing = random.Random(4).sample(sorted(held), PLAYING)
     deposited, withdrawn = dict.fromkeys(held, 0), dict.fromkeys(held, 0)

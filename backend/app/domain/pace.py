@@ -13,9 +13,9 @@ class Load(NamedTuple):
     """How busy the database is with others, in the order of the query's columns."""
 
     active: int
+    live: int
     lock_waits: int
     oldest_seconds: float
-    commits: int
     replicas: int
     unseen_replicas: int
     replica_lag_seconds: float
@@ -52,9 +52,7 @@ NO_THROTTLE: Final = Throttle(0.0, False, None)
 NICE_FROM: Final = 0.7
 
 
-def signals_of(
-    load: Load, *, cores: int, live_per_second: float, door_seconds: float, door_seconds_idle: float
-) -> tuple[Signal, ...]:
+def signals_of(load: Load, *, cores: int, door_seconds: float, door_seconds_idle: float) -> tuple[Signal, ...]:
     """What is watched. `door_seconds` is how long the money path took to answer just now, and when the job began."""
     return (
         Signal("lock waits", load.lock_waits, 2),
@@ -63,7 +61,7 @@ def signals_of(
         Signal("replica lag", round(load.replica_lag_seconds, 1), 1.5, " s"),
         Signal("oldest transaction", round(load.oldest_seconds), 1800, " s", is_soft=True),
         # Somebody is playing: half of the time is theirs.
-        Signal("live transactions", round(live_per_second), 50, "/s", is_soft=True),
+        Signal("live sessions", load.live, 1, is_soft=True),
     )
 
 

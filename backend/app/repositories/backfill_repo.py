@@ -156,6 +156,17 @@ async def take_over_run(conn: Connection, tenant_id: UUID, *, run_id: UUID, runn
     return Lease._make(row)
 
 
+@asynccontextmanager
+async def committing_later(conn: Connection) -> AsyncIterator[None]:
+    """Within the block commits of this session do not wait for the disk: for chunks, which a crash may take back."""
+    await conn.execute(SQL.commit_later)
+    try:
+        yield
+    finally:
+        if not conn.closed:
+            await conn.execute(SQL.commit_at_once)
+
+
 async def work_chunk(
     conn: Connection,
     lease: Lease,

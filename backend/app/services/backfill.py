@@ -197,7 +197,8 @@ class WalletBackfill:
 
     async def _work(self, run: BackfillRun) -> str | None:
         try:
-            counts = await run.work()
+            async with backfill_repo.committing_later(run.conn):
+                counts = await run.work()
         except BackfillRefused as error:
             await run.end(RunState.REFUSED, error=error.detail)
             self._done += run.counts

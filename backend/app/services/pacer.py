@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from backend.app.domain import pace
 from backend.app.domain.ledger import LedgerEvent, TransactionType
 from backend.app.domain.money import Money
-from backend.app.domain.pace import NO_THROTTLE, Load, Throttle
+from backend.app.domain.pace import NO_THROTTLE, Throttle
 from backend.app.repositories import backfill_repo, ledger_repo
 from backend.app.repositories.database import Connection
 
@@ -26,8 +26,6 @@ class Pacer:
         self._tenant_id = tenant_id
         self._throttle: Throttle = NO_THROTTLE
         self._looked_at = 0.0
-        self._last: Load | None = None
-        self._own_commits = 0
         self._idle_seconds: float | None = None
 
     @property
@@ -37,7 +35,6 @@ class Pacer:
 
     async def rest(self, worked_seconds: float, on_stop: Callable[[], Awaitable[None]]) -> None:
         """Wait as long as the load asks for after so much work; `on_stop` is called each second of a full stop."""
-        self._own_commits += 1
         if time.monotonic() - self._looked_at >= LOOK_EVERY_SECONDS:
             await self._look()
         while self._throttle.is_stop:
@@ -50,26 +47,17 @@ class Pacer:
     async def _look(self) -> None:
         door_seconds = await self._time_the_door()
         load = await backfill_repo.read_load(self._watch, own_pids=self._own_pids)
-        now = time.monotonic()
-        live_per_second = 0.0
-        if self._last is not None:
-            # Both looks and each chunk are transactions of ours.
-            commits = load.commits - self._last.commits - self._own_commits - 2
-            live_per_second = max(0.0, commits / max(now - self._looked_at, 0.001))
         if self._idle_seconds is None:
             self._idle_seconds = door_seconds
         self._throttle = pace.judge(
             pace.signals_of(
                 load,
                 cores=os.cpu_count() or 1,
-                live_per_second=live_per_second,
                 door_seconds=door_seconds,
                 door_seconds_idle=self._idle_seconds,
             )
         )
-        self._looked_at = now
-        self._last = load
-        self._own_commits = 0
+        self._looked_at = time.monotonic()
 
     async def _time_the_door(self) -> float:
         """Seconds that the money path takes for an event of nobody: answered under its locks, stored nowhere."""

@@ -83,6 +83,15 @@ SET
 WHERE id = %(run_id)s AND tenant_id = %(tenant_id)s
 RETURNING id, lease_token, players_total;
 
+-- name: commit_later
+-- From here on this session's commits do not wait for the disk. They still reach it in their order, each chunk with its
+-- checkpoint: a crash takes back the last chunks whole, and whatever anybody built upon them came later and goes too.
+SET synchronous_commit = off;
+
+-- name: commit_at_once
+-- Commits wait for the disk again.
+RESET synchronous_commit;
+
 -- name: work_chunk
 -- Works the next chunk of a run, or notes its next player as an error.
 SELECT
@@ -216,20 +225,26 @@ ORDER BY
 LIMIT %(limit)s;
 
 -- name: read_load
--- How busy the database is with others than the sessions named: sessions at work; those waiting longer than half a second
--- for a lock; seconds that the oldest transaction is open; transactions ever committed; replicas, how many of them this
--- role may not look at, and how many seconds the slowest is behind.
+-- How busy the database is with others than the sessions named: sessions at work; those that were at work a tenth of a
+-- second ago or less; those waiting longer than half a second for a lock; seconds that the oldest transaction is open;
+-- replicas, how many of them this role may not look at, and how many seconds the slowest is behind.
 SELECT
     activity.active,
+    activity.live,
     activity.lock_waits,
     activity.oldest_seconds,
-    (SELECT stat.xact_commit FROM pg_stat_database AS stat WHERE stat.datname = current_database()) AS commits,
     replica.replicas,
     replica.unseen,
     replica.lag_seconds
 FROM (
     SELECT
         count(*) FILTER (WHERE session.state = 'active' AND session.wait_event_type IS DISTINCT FROM 'Lock') AS active,
+        -- The register's sessions only show that their process lives.
+        count(*) FILTER (
+            WHERE
+            (session.state = 'active' OR session.state_change > clock_timestamp() - interval '0.1 seconds')
+            AND session.application_name <> 'hakem-presence'
+        ) AS live,
         count(*) FILTER (
             WHERE EXISTS (
                 SELECT

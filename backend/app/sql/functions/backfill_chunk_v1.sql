@@ -202,23 +202,39 @@ BEGIN
     IF v_open IS NOT NULL THEN
         SELECT array_agg(judged.player_id ORDER BY judged.player_id) INTO v_opened FROM unnest(v_open) AS judged;
         PERFORM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened);
-        -- 6. Verify, by reading what was written: the wallet and the last row of its ledger say what the legacy column says.
+        -- 6. Verify, by reading what was written: the wallet and the last row of its ledger say what
+        -- the legacy column said under the lock.
         SELECT count(*) INTO v_verified
-        FROM unnest(v_opened) AS opened (player_id)
-        INNER JOIN players AS player ON player.id = opened.player_id
-        INNER JOIN wallet_balances AS wallet
-            ON wallet.tenant_id = player.tenant_id
-            AND wallet.player_id = player.id
-            AND wallet.currency = player.currency
-        LEFT JOIN ledger_transactions AS entry
-            ON entry.tenant_id = wallet.tenant_id
-            AND entry.player_id = wallet.player_id
-            AND entry.currency = wallet.currency
-            AND entry.wallet_version = wallet.version
+        FROM unnest(v_open) AS judged
+        -- OFFSET 0: one look-up a player, also in a plan that was made while the tables were empty.
+        CROSS JOIN LATERAL (
+            SELECT
+                wallet.balance_real_available,
+                wallet.balance_real_pending,
+                wallet.version
+            FROM wallet_balances AS wallet
+            WHERE
+                wallet.tenant_id = v_run.tenant_id
+                AND wallet.player_id = judged.player_id
+                AND wallet.currency = judged.currency
+                AND wallet.opened_at IS NOT NULL
+            OFFSET 0
+        ) AS wallet
+        LEFT JOIN LATERAL (
+            SELECT
+                entry.available_after,
+                entry.pending_after
+            FROM ledger_transactions AS entry
+            WHERE
+                entry.tenant_id = v_run.tenant_id
+                AND entry.player_id = judged.player_id
+                AND entry.currency = judged.currency
+                AND entry.wallet_version = wallet.version
+            OFFSET 0
+        ) AS entry ON TRUE
         WHERE
-            wallet.opened_at IS NOT NULL
-            AND wallet.balance_real_available = player.balance_real_available
-            AND wallet.balance_real_pending = player.balance_real_held
+            wallet.balance_real_available = judged.legacy_available
+            AND wallet.balance_real_pending = judged.legacy_held
             AND coalesce(entry.available_after, 0) = wallet.balance_real_available
             AND coalesce(entry.pending_after, 0) = wallet.balance_real_pending;
         IF v_verified <> cardinality(v_opened) THEN

@@ -9,6 +9,7 @@ CREATE FUNCTION ledger_adjust_wallets_v1(p_tenant_id UUID, p_player_ids UUID[], 
 RETURNS UUID[]
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, public, pg_temp
+SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$
@@ -155,6 +156,7 @@ CREATE FUNCTION legacy_repair_v1(p_judged BACKFILL_JUDGEMENT_V1[], p_run BACKFIL
 RETURNS VOID
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, public, pg_temp
+SET enable_seqscan = off
 SET enable_hashjoin = off
 SET enable_mergejoin = off
 AS $$

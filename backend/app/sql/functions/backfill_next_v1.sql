@@ -39,13 +39,24 @@ BEGIN
     END IF;
     ids := page;
 
-    IF p_run.phase = 'sweep' THEN
-        -- Who is not opened, was not passed over, and was not counted as an error in the scan: of the errors only
+    IF p_run.phase = 'sweep' AND page IS NOT NULL THEN
+        -- Nearly everybody is opened by now: those are left out by one look-up each.
+        SELECT coalesce(array_agg(turn.player_id ORDER BY turn.player_id), '{}') INTO ids
+        FROM unnest(page) AS turn (player_id)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM wallet_balances AS wallet
+            WHERE
+                wallet.tenant_id = p_run.tenant_id
+                AND wallet.player_id = turn.player_id
+                AND wallet.opened_at IS NOT NULL
+        );
+        -- Who was not passed over, and was not counted as an error in the scan: of the errors only
         -- players count who are newer than the run.
         SELECT coalesce(array_agg(missed.player_id ORDER BY missed.player_id), '{}') INTO ids
         FROM (
             SELECT judged.player_id
-            FROM backfill_judge_v1(p_run.tenant_id, page, p_currencies, p_run.arbiter, FALSE) AS judged
+            FROM backfill_judge_v1(p_run.tenant_id, ids, p_currencies, p_run.arbiter, FALSE) AS judged
             WHERE
                 judged.outcome NOT IN ('skipped_exists', 'differs')
                 AND NOT EXISTS (
