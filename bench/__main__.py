@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import bounds, door, group_commit, history, http_webhook, http_withdraw, peers, pgbench, report
+from bench import backfill, bounds, door, group_commit, history, http_webhook, http_withdraw, peers, pgbench, report
 from bench.context import TPCB_DATABASE, Context, Driver, Skipped
 from bench.report import Section
 from bench.server import BenchServer
@@ -22,6 +22,7 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "http": ("HTTP withdraw, one service process", http_withdraw.measure),
     "webhook": ("Webhooks beside withdrawals, one service process", http_webhook.measure),
     "history": ("Cost of history", history.measure_history),
+    "backfill": ("Backfill", backfill.measure),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),
 }
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server=server,
             seconds=options.seconds,
             history_rows=options.history_rows,
+            backfill_players=options.backfill_players,
             peer_sql=options.peer_sql,
         )
         server.clone(TPCB_DATABASE, is_empty=True)
@@ -73,6 +75,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--history-rows", type=_history_rows, default=1_000_000, help="length of the long ledger (default: 1000000)"
     )
     parser.add_argument(
+        "--backfill-players",
+        type=_backfill_players,
+        default=1_000_000,
+        help="players whose wallets are opened (default: 1000000)",
+    )
+    parser.add_argument(
         "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
     )
     parser.add_argument(
@@ -99,6 +107,13 @@ def _history_rows(value: str) -> int:
     if not 10_000 <= rows <= HISTORY_ROWS_MAX:
         raise argparse.ArgumentTypeError(f"from 10000 to {HISTORY_ROWS_MAX}")
     return rows
+
+
+def _backfill_players(value: str) -> int:
+    players = int(value)
+    if not 100_000 <= players <= HISTORY_ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"from 100000 to {HISTORY_ROWS_MAX}")
+    return players
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from typing import Final
 import psycopg
 import typer
 
+from backend.app.domain.backfill import BackfillRefused
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, db, mockpsp, players, psp_accounts, serve, token, waiting, worker
+from backend.scripts import admin, backfill, db, mockpsp, players, psp_accounts, serve, token, waiting, worker
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -27,6 +28,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (SettingsRefused, EXIT_ENVIRONMENT),
     (EnvironmentFault, EXIT_ENVIRONMENT),
     (TemporarilyUnavailable, EXIT_ENVIRONMENT),
+    (BackfillRefused, EXIT_REFUSED),
     # Any other refusal is about what was asked for: an address that is taken, a tenant that is not there.
     (AppError, EXIT_USAGE),
     (psycopg.OperationalError, EXIT_ENVIRONMENT),
@@ -45,6 +47,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
+app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
 app.command("waiting")(waiting.waiting)

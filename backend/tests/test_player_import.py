@@ -20,6 +20,7 @@ from psycopg import sql
 
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.player_import import COLUMNS, ImportPlayers
+from backend.app.repositories import presence
 from backend.app.repositories.database import Database as Pool
 from backend.app.repositories.engine import Engine
 from backend.app.services import player_import
@@ -482,3 +483,13 @@ async def run_service(place: Place, raw: bytes, *, is_dry_run: bool) -> ImportRe
         return await run.run(lambda _: None)
     finally:
         await pool.close()
+
+
+def test_import_is_not_held_up_by_a_service_that_runs(place: Place) -> None:
+    # A process proves its life by an advisory lock on its number, and tenants are numbered likewise.
+    with psycopg.connect(place.database.owner_url) as service:
+        service.execute(
+            "SELECT pg_advisory_lock(%s, number) FROM tenants WHERE id = %s", (presence.LOCK_NAMESPACE, place.tenant_id)
+        )
+        ran = place.run(place.file(*rows(3)))
+    assert (ran.code, ran.summary) == (0, "read=3 imported=3 exists=0 rejected=0")

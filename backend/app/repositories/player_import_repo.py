@@ -14,8 +14,8 @@ from backend.app.repositories.faults import DatabaseUnsuitable
 
 SQL = sql.load("player_import")
 
-# Beside the ledger's namespaces (functions/ledger_post_v1.sql).
-_LOCK_NAMESPACE: Final = 4711003
+# Beside the ledger's namespaces (functions/ledger_post_v1.sql), presence's and the backfill's.
+_LOCK_NAMESPACE: Final = 4711006
 
 
 class ImportTenant(NamedTuple):

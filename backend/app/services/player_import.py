@@ -31,7 +31,7 @@ from backend.app.domain.player_import import (
     add_totals,
 )
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.repositories import audit_repo, player_import_repo
+from backend.app.repositories import audit_repo, player_import_repo, statistics_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.group_commit import ROLLED_BACK
 from backend.app.repositories.player_import_repo import ImportTenant, JudgedRow
@@ -113,6 +113,8 @@ class PlayerImport:
                 batches = file.batches(base_currency=tenant.base_currency, rows_max=CHUNK_ROWS)
                 async with player_import_repo.import_tables(conn):
                     await self._import_all(conn, tenant, batches=batches, rejects=rejects, on_progress=on_progress)
+                if self._counts.imported >= statistics_repo.WORTH_IT_FROM and not command.is_dry_run:
+                    await statistics_repo.refresh(conn)
         finally:
             rejects.close()
         log.info("players.imported", tenant_id=str(command.tenant_id), **_as_fields(self._counts))

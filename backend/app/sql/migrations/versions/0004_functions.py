@@ -11,6 +11,7 @@ def upgrade() -> None:
         "platform_modes_v1",
         "tenant_modes_v1",
         "ledger_types_v1",
+        "ledger_fold_v1",
         "ledger_open_wallets_v1",
         "ledger_event_v1",
         "ledger_replay_v1",
