@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import bounds, door, group_commit, history, http_withdraw, peers, pgbench, report
+from bench import bounds, census, door, group_commit, history, http_withdraw, peers, pgbench, report
 from bench.context import TPCB_DATABASE, Context, Driver, Skipped
 from bench.report import Section
 from bench.server import BenchServer
@@ -21,11 +21,13 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "writer": ("Group commit, in one process", group_commit.measure),
     "http": ("HTTP withdraw, one service process", http_withdraw.measure),
     "history": ("Cost of history", history.measure_history),
+    "census": ("Census of a large tenant", census.measure),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),
 }
 REFERENCE_SECONDS: Final = 2.0
 HISTORY_ROWS_MAX: Final = 10_000_000
+CENSUS_PLAYERS_MAX: Final = 10_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server=server,
             seconds=options.seconds,
             history_rows=options.history_rows,
+            census_players=options.census_players,
             peer_sql=options.peer_sql,
         )
         server.clone(TPCB_DATABASE, is_empty=True)
@@ -72,6 +75,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--history-rows", type=_history_rows, default=1_000_000, help="length of the long ledger (default: 1000000)"
     )
     parser.add_argument(
+        "--census-players", type=_census_players, default=1_000_000, help="players of the census (default: 1000000)"
+    )
+    parser.add_argument(
         "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
     )
     parser.add_argument(
@@ -98,6 +104,13 @@ def _history_rows(value: str) -> int:
     if not 10_000 <= rows <= HISTORY_ROWS_MAX:
         raise argparse.ArgumentTypeError(f"from 10000 to {HISTORY_ROWS_MAX}")
     return rows
+
+
+def _census_players(value: str) -> int:
+    players = int(value)
+    if not 1_000 <= players <= CENSUS_PLAYERS_MAX:
+        raise argparse.ArgumentTypeError(f"from 1000 to {CENSUS_PLAYERS_MAX}")
+    return players
 
 
 if __name__ == "__main__":

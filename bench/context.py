@@ -20,6 +20,7 @@ class Context:
     server: BenchServer
     seconds: float
     history_rows: int
+    census_players: int
     peer_sql: Sequence[Path]
 
     def tpcb_per_second(self, *, seconds: float) -> float:

@@ -14,7 +14,7 @@ from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, db, players, serve, token
+from backend.scripts import admin, db, players, serve, token, verify
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -45,6 +45,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(players.app, name="players")
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
+app.command("verify")(verify.verify)
 
 
 def main() -> None:

@@ -1336,6 +1336,81 @@ CREATE TABLE public.audit_events (
     CONSTRAINT audit_events_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text])))
 );
 
+CREATE TABLE public.census_accounts (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    currency text NOT NULL,
+    account text NOT NULL,
+    balance numeric NOT NULL
+);
+
+CREATE TABLE public.census_classes (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    class text NOT NULL,
+    differences bigint NOT NULL,
+    amount numeric NOT NULL
+);
+
+CREATE TABLE public.census_differences (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    class text NOT NULL,
+    place integer NOT NULL,
+    player_id uuid,
+    currency text NOT NULL,
+    wallet_version bigint,
+    reference uuid,
+    amount numeric NOT NULL,
+    evidence jsonb NOT NULL,
+    found_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.census_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    number integer NOT NULL,
+    state text DEFAULT 'running'::text NOT NULL,
+    is_scheduled boolean NOT NULL,
+    started_by text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    progressed_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    next_player_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL,
+    chunks bigint DEFAULT 0 NOT NULL,
+    resumes integer DEFAULT 0 NOT NULL,
+    sides_compared boolean,
+    unconfirmed bigint DEFAULT 0 NOT NULL,
+    paused_ms bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT census_runs_finished_check CHECK (((state = 'running'::text) = (finished_at IS NULL))),
+    CONSTRAINT census_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'clean'::text, 'differences'::text, 'abandoned'::text])))
+);
+
+ALTER TABLE public.census_runs ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.census_runs_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.census_totals (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    currency text NOT NULL,
+    players bigint NOT NULL,
+    opened_wallets bigint NOT NULL,
+    transactions bigint NOT NULL,
+    legacy_available numeric NOT NULL,
+    legacy_held numeric NOT NULL,
+    snapshot_available numeric NOT NULL,
+    snapshot_pending numeric NOT NULL,
+    folded_available numeric NOT NULL,
+    folded_pending numeric NOT NULL,
+    open_withdrawals numeric NOT NULL
+);
+
 CREATE TABLE public.deposits (
     id uuid NOT NULL,
     tenant_id uuid NOT NULL,
@@ -1634,6 +1709,24 @@ ALTER TABLE ONLY public.alembic_version
 ALTER TABLE ONLY public.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.census_accounts
+    ADD CONSTRAINT census_accounts_pkey PRIMARY KEY (tenant_id, run_id, currency, account);
+
+ALTER TABLE ONLY public.census_classes
+    ADD CONSTRAINT census_classes_pkey PRIMARY KEY (tenant_id, run_id, class);
+
+ALTER TABLE ONLY public.census_differences
+    ADD CONSTRAINT census_differences_pkey PRIMARY KEY (tenant_id, run_id, class, place);
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.census_totals
+    ADD CONSTRAINT census_totals_pkey PRIMARY KEY (tenant_id, run_id, currency);
+
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_idempotency_key UNIQUE (tenant_id, player_id, idempotency_key);
 
@@ -1764,6 +1857,21 @@ CREATE TRIGGER legacy_movements_no_truncate BEFORE TRUNCATE ON public.legacy_mov
 ALTER TABLE ONLY public.admins
     ADD CONSTRAINT admins_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.census_accounts
+    ADD CONSTRAINT census_accounts_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_classes
+    ADD CONSTRAINT census_classes_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_differences
+    ADD CONSTRAINT census_differences_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.census_totals
+    ADD CONSTRAINT census_totals_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
 
@@ -1828,6 +1936,16 @@ GRANT UPDATE(updated_at) ON TABLE public.admins TO hakem_service;
 GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_accounts TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_classes TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_differences TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_runs TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_totals TO hakem_service;
 
 GRANT SELECT ON TABLE public.deposits TO hakem_service;
 
