@@ -809,12 +809,22 @@ SELECT
     ) AS evidence;
 
 -- name: observe_load
--- What else goes on in this database: sessions at work, those that wait for a lock for long, and the longest such wait.
+-- What else goes on in this database: sessions at work, and those that have waited for a lock for long. Waits are in
+-- pg_locks, which everybody may read; what others are at is shown for sessions of the same role only.
 SELECT
     count(*) FILTER (WHERE session.state = 'active') AS active,
-    count(*) FILTER (WHERE session.wait_event_type = 'Lock' AND session.query_start < now() - INTERVAL '500 ms') AS blocked
+    count(*) FILTER (
+        WHERE EXISTS (
+            SELECT
+            FROM pg_locks AS wanted
+            WHERE
+                wanted.pid = session.pid
+                AND NOT wanted.granted
+                AND wanted.waitstart < clock_timestamp() - INTERVAL '500 ms'
+        )
+    ) AS blocked
 FROM pg_stat_activity AS session
 WHERE
     session.datname = current_database()
     AND session.pid <> pg_backend_pid()
-    AND session.backend_type = 'client backend';
+    AND coalesce(session.backend_type, 'client backend') = 'client backend';
