@@ -7,7 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench import backfill, bounds, door, group_commit, history, http_webhook, http_withdraw, peers, pgbench, report
+from bench import (
+    backfill,
+    bounds,
+    census,
+    door,
+    group_commit,
+    history,
+    http_webhook,
+    http_withdraw,
+    peers,
+    pgbench,
+    report,
+)
 from bench.context import TPCB_DATABASE, Context, Driver, Skipped
 from bench.report import Section
 from bench.server import BenchServer
@@ -23,11 +35,13 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "webhook": ("Webhooks beside withdrawals, one service process", http_webhook.measure),
     "history": ("Cost of history", history.measure_history),
     "backfill": ("Backfill", backfill.measure),
+    "census": ("Census of a large tenant", census.measure),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),
 }
 REFERENCE_SECONDS: Final = 2.0
 HISTORY_ROWS_MAX: Final = 10_000_000
+CENSUS_PLAYERS_MAX: Final = 10_000_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seconds=options.seconds,
             history_rows=options.history_rows,
             backfill_players=options.backfill_players,
+            census_players=options.census_players,
             peer_sql=options.peer_sql,
         )
         server.clone(TPCB_DATABASE, is_empty=True)
@@ -79,6 +94,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_backfill_players,
         default=1_000_000,
         help="players whose wallets are opened (default: 1000000)",
+        "--census-players", type=_census_players, default=1_000_000, help="players of the census (default: 1000000)"
     )
     parser.add_argument(
         "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
@@ -113,6 +129,10 @@ def _backfill_players(value: str) -> int:
     players = int(value)
     if not 100_000 <= players <= HISTORY_ROWS_MAX:
         raise argparse.ArgumentTypeError(f"from 100000 to {HISTORY_ROWS_MAX}")
+def _census_players(value: str) -> int:
+    players = int(value)
+    if not 1_000 <= players <= CENSUS_PLAYERS_MAX:
+        raise argparse.ArgumentTypeError(f"from 1000 to {CENSUS_PLAYERS_MAX}")
     return players
 
 

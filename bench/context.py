@@ -21,6 +21,7 @@ class Context:
     seconds: float
     history_rows: int
     backfill_players: int
+    census_players: int
     peer_sql: Sequence[Path]
 
     def tpcb_per_second(self, *, seconds: float) -> float:

@@ -15,7 +15,7 @@ from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, backfill, db, mockpsp, players, psp_accounts, serve, token, waiting, worker
+from backend.scripts import admin, backfill, db, mockpsp, players, psp_accounts, serve, token, verify, waiting, worker
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -50,6 +50,7 @@ app.add_typer(psp_accounts.app, name="psp")
 app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)
+app.command("verify")(verify.verify)
 app.command("waiting")(waiting.waiting)
 app.command("worker")(worker.worker)
 
