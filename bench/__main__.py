@@ -94,6 +94,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=_backfill_players,
         default=1_000_000,
         help="players whose wallets are opened (default: 1000000)",
+    )
+    parser.add_argument(
         "--census-players", type=_census_players, default=1_000_000, help="players of the census (default: 1000000)"
     )
     parser.add_argument(
@@ -129,6 +131,9 @@ def _backfill_players(value: str) -> int:
     players = int(value)
     if not 100_000 <= players <= HISTORY_ROWS_MAX:
         raise argparse.ArgumentTypeError(f"from 100000 to {HISTORY_ROWS_MAX}")
+    return players
+
+
 def _census_players(value: str) -> int:
     players = int(value)
     if not 1_000 <= players <= CENSUS_PLAYERS_MAX:

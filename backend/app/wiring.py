@@ -19,6 +19,7 @@ from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
+from backend.app.services.census import Census
 from backend.app.services.deposits import Deposits
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
@@ -97,6 +98,7 @@ def wire(
         adapters = {} if mockpsp.adapter is None else {mockpsp.adapter.provider: mockpsp.adapter}
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
+    census = Census(database)
     jobs = Jobs(
         engine,
         database,
@@ -121,6 +123,7 @@ def wire(
                 every_seconds=5,
                 deadline_seconds=300,
             ),
+            PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
         is_worker=is_worker,

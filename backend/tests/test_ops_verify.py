@@ -204,7 +204,7 @@ PLANTED: Final = (
     ),
     Planted(
         "withdrawal paid by no money",
-        "UPDATE withdrawals SET state = 'paid' WHERE player_id = %(id)s AND state = 'rejected'",
+        "UPDATE withdrawals SET state = 'paid', first_approved_by = id WHERE player_id = %(id)s AND state = 'rejected'",
         {"withdrawal_diff": None},
     ),
     Planted(

@@ -93,6 +93,8 @@ COVERED: Final = (
 )
 
 _EVIDENCE: Final = "says who or when, and no balance follows from it"
+_DECISION: Final = "a decision of a person: the row's checks forbid what nobody may do, the audit says who did"
+_PROVIDERS: Final = "belongs to the provider's books: reconciliation compares it"
 _PERSON: Final = "is about the person and not about money"
 NOT_COVERED: Final = {
     LEDGER: {
@@ -126,12 +128,31 @@ NOT_COVERED: Final = {
         "request_hash": "what was hashed is not stored",
         "created_at": _EVIDENCE,
         "updated_at": _EVIDENCE,
+        # Who decided what, and which try it was paid by: the row's own checks and the audit speak of the first, the
+        # attempts and reconciliation of the second.
+        "version": _DECISION,
+        "approvals_needed": _DECISION,
+        "first_approved_by": _DECISION,
+        "first_approved_at": _DECISION,
+        "second_approved_by": _DECISION,
+        "second_approved_at": _DECISION,
+        "reviewed_by": _DECISION,
+        "reviewed_at": _DECISION,
+        "review_reason": _DECISION,
+        "provider": _PROVIDERS,
+        "provider_ref": _PROVIDERS,
+        "provider_event_id": _PROVIDERS,
+        "failure_code": "words of the provider",
     },
     "deposits": {
         "method": "decides nothing once the money is there",
-        "provider": "belongs to the provider's books: reconciliation compares it",
-        "provider_ref": "likewise",
-        "provider_event_id": "likewise",
+        "provider": _PROVIDERS,
+        "provider_ref": _PROVIDERS,
+        "provider_event_id": _PROVIDERS,
+        "status_class": _PROVIDERS,
+        "provider_sequence": _PROVIDERS,
+        "next_check_at": "when it is asked about again",
+        "checks": "how often it was asked about",
         "failure_code": "words of the provider",
         "request_hash": "what was hashed is not stored",
         "created_at": _EVIDENCE,

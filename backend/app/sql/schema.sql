@@ -3,6 +3,16 @@ CREATE SCHEMA mockpsp;
 CREATE DOMAIN public.arbiter_side AS text
 	CONSTRAINT arbiter_side_check CHECK ((VALUE = ANY (ARRAY['legacy'::text, 'ledger'::text])));
 
+CREATE TYPE public.backfill_judgement_v1 AS (
+	player_id uuid,
+	currency text,
+	legacy_available bigint,
+	legacy_held bigint,
+	ledger_available bigint,
+	ledger_pending bigint,
+	outcome text
+);
+
 CREATE DOMAIN public.currency_code AS text
 	CONSTRAINT currency_code_check CHECK ((VALUE ~ '^[A-Z]{3}$'::text));
 
@@ -70,6 +80,557 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 	shadow_write boolean,
 	mode_is_refused boolean
 );
+
+CREATE FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) RETURNS TABLE(code text, phase text, scanned bigint, created bigint, skipped_exists bigint, updated_forced bigint, errors bigint, differing bigint, unexplained_holds bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '500ms'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    c_rows_max CONSTANT INTEGER := 50000;
+
+    v_run BACKFILL_RUNS;
+    v_mode RECORD;
+    v_group RECORD;
+    v_page UUID[];
+    v_ids UUID[];
+    v_wanted UUID[] := '{}';
+    v_done UUID[];
+    v_opened UUID[];
+    v_locked UUID[] := '{}';
+    v_verified INTEGER;
+    -- What was decided about whom, and which of them changed something or have to be shown.
+    v_open BACKFILL_JUDGEMENT_V1[];
+    v_forced BACKFILL_JUDGEMENT_V1[];
+    v_noted BACKFILL_JUDGEMENT_V1[];
+    v_rest BACKFILL_JUDGEMENT_V1[];
+    v_skipped INTEGER := 0;
+    v_short UUID[];
+BEGIN
+    IF p_rows NOT BETWEEN 1 AND c_rows_max THEN
+        RAISE EXCEPTION 'backfill_chunk takes 1 to % players', c_rows_max USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+
+    -- 0. Lease.
+    SELECT run.* INTO v_run
+    FROM backfill_runs AS run
+    WHERE run.id = p_run_id AND run.lease_token = p_lease_token AND run.state = 'running'
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        code := 'lease_lost';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    -- 1. Fence.
+    PERFORM pg_advisory_xact_lock_shared(c_fence_namespace, tenant.number)
+    FROM tenants AS tenant
+    WHERE tenant.id = v_run.tenant_id;
+
+    -- 2. Arbiter.
+    SELECT mode.arbiter, mode.epoch, mode.shadow_write, mode.is_refused INTO v_mode
+    FROM tenant_modes AS mode
+    WHERE mode.tenant_id = v_run.tenant_id;
+    code := CASE
+        WHEN v_mode.arbiter <> v_run.arbiter OR v_mode.epoch <> v_run.epoch THEN 'arbiter_changed'
+        WHEN v_mode.is_refused OR NOT v_mode.shadow_write THEN 'shadow_off'
+        ELSE 'worked'
+    END;
+    IF code <> 'worked' THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    -- 3. Which.
+    SELECT next.page, next.ids INTO v_page, v_ids FROM backfill_next_v1(v_run, p_rows, p_currencies) AS next;
+
+    IF v_page IS NULL THEN
+        -- The phase is over. The next one begins from the lowest key, up to the highest there is now.
+        v_run.phase := CASE v_run.phase WHEN 'scan' THEN 'sweep' WHEN 'sweep' THEN 'deferred' ELSE 'done' END;
+        v_run.checkpoint := NULL;
+        IF v_run.phase = 'sweep' THEN
+            SELECT player.id INTO v_run.upper_id
+            FROM players AS player
+            WHERE player.tenant_id = v_run.tenant_id
+            ORDER BY player.id DESC
+            LIMIT 1;
+        END IF;
+    ELSIF p_error_code IS NOT NULL THEN
+        SELECT array_agg(
+            ROW(
+                judged.player_id, judged.currency, judged.legacy_available, judged.legacy_held,
+                judged.ledger_available, judged.ledger_pending, p_error_code
+            )::BACKFILL_JUDGEMENT_V1
+        )
+        INTO v_noted
+        FROM backfill_judge_v1(v_run.tenant_id, v_ids, p_currencies, v_run.arbiter, FALSE) AS judged;
+    ELSE
+        -- A wallet that is open stays open: what a repeated run finds done is counted without a lock.
+        SELECT
+            coalesce(array_agg(player.id ORDER BY player.id) FILTER (WHERE is_done.is_done IS NOT TRUE), '{}'),
+            array_agg(player.id) FILTER (WHERE is_done.is_done)
+        INTO v_wanted, v_done
+        FROM unnest(v_ids) AS turn (player_id)
+        INNER JOIN players AS player ON player.id = turn.player_id AND player.tenant_id = v_run.tenant_id
+        LEFT JOIN wallet_balances AS wallet
+            ON wallet.tenant_id = player.tenant_id
+            AND wallet.player_id = player.id
+            AND wallet.currency = player.currency
+        CROSS JOIN LATERAL (
+            SELECT
+                wallet.opened_at IS NOT NULL
+                AND (
+                    v_run.mode = 'open'
+                    OR (
+                        wallet.balance_real_available = player.balance_real_available
+                        AND wallet.balance_real_pending = player.balance_real_held
+                    )
+                ) AS is_done
+        ) AS is_done;
+        IF v_done IS NOT NULL THEN
+            SELECT
+                array_agg(judged) FILTER (WHERE judged.outcome <> 'skipped_exists'),
+                count(*) FILTER (WHERE judged.outcome = 'skipped_exists')
+            INTO v_noted, v_skipped
+            FROM backfill_judge_v1(v_run.tenant_id, v_done, p_currencies, v_run.arbiter, FALSE) AS judged;
+        END IF;
+    END IF;
+
+    -- 4. Lock.
+    IF v_page IS NOT NULL AND v_run.phase = 'deferred' THEN
+        PERFORM player.id
+        FROM (SELECT wanted.id FROM unnest(v_wanted) AS wanted (id) ORDER BY wanted.id) AS wanted
+        CROSS JOIN LATERAL (
+            SELECT candidate.id
+            FROM players AS candidate
+            WHERE candidate.id = wanted.id AND candidate.tenant_id = v_run.tenant_id
+            FOR NO KEY UPDATE
+        ) AS player;
+        v_locked := v_wanted;
+        DELETE FROM backfill_deferred AS deferred
+        WHERE deferred.run_id = v_run.id AND deferred.player_id = ANY(v_ids);
+    ELSIF cardinality(v_wanted) > 0 THEN
+        SELECT coalesce(array_agg(player.id), '{}') INTO v_locked
+        FROM unnest(v_wanted) AS wanted (id)
+        CROSS JOIN LATERAL (
+            SELECT candidate.id
+            FROM players AS candidate
+            WHERE candidate.id = wanted.id AND candidate.tenant_id = v_run.tenant_id
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) AS player;
+        IF cardinality(v_locked) < cardinality(v_wanted) THEN
+            INSERT INTO backfill_deferred (run_id, player_id)
+            SELECT v_run.id, passed.id
+            FROM (SELECT unnest(v_wanted) AS id EXCEPT SELECT unnest(v_locked)) AS passed;
+        END IF;
+    END IF;
+
+    -- 5. Judge again, open, force.
+    IF cardinality(v_locked) > 0 THEN
+        SELECT
+            array_agg(judged) FILTER (WHERE judged.outcome = 'created'),
+            array_agg(judged) FILTER (WHERE judged.outcome = 'updated_forced'),
+            array_agg(judged) FILTER (WHERE judged.outcome NOT IN ('created', 'updated_forced', 'skipped_exists')),
+            v_skipped + count(*) FILTER (WHERE judged.outcome = 'skipped_exists')
+        INTO v_open, v_forced, v_rest, v_skipped
+        FROM backfill_judge_v1(
+            v_run.tenant_id, v_locked, p_currencies, v_run.arbiter, v_run.mode = 'force'
+        ) AS judged;
+        v_noted := v_noted || v_rest;
+    END IF;
+
+    IF v_open IS NOT NULL THEN
+        SELECT array_agg(judged.player_id ORDER BY judged.player_id) INTO v_opened FROM unnest(v_open) AS judged;
+        PERFORM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened);
+        -- 6. Verify, by reading what was written: the wallet and the last row of its ledger say what
+        -- the legacy column said under the lock.
+        SELECT count(*) INTO v_verified
+        FROM unnest(v_open) AS judged
+        -- OFFSET 0: one look-up a player, also in a plan that was made while the tables were empty.
+        CROSS JOIN LATERAL (
+            SELECT
+                wallet.balance_real_available,
+                wallet.balance_real_pending,
+                wallet.version
+            FROM wallet_balances AS wallet
+            WHERE
+                wallet.tenant_id = v_run.tenant_id
+                AND wallet.player_id = judged.player_id
+                AND wallet.currency = judged.currency
+                AND wallet.opened_at IS NOT NULL
+            OFFSET 0
+        ) AS wallet
+        LEFT JOIN LATERAL (
+            SELECT
+                entry.available_after,
+                entry.pending_after
+            FROM ledger_transactions AS entry
+            WHERE
+                entry.tenant_id = v_run.tenant_id
+                AND entry.player_id = judged.player_id
+                AND entry.currency = judged.currency
+                AND entry.wallet_version = wallet.version
+            OFFSET 0
+        ) AS entry ON TRUE
+        WHERE
+            wallet.balance_real_available = judged.legacy_available
+            AND wallet.balance_real_pending = judged.legacy_held
+            AND coalesce(entry.available_after, 0) = wallet.balance_real_available
+            AND coalesce(entry.pending_after, 0) = wallet.balance_real_pending;
+        IF v_verified <> cardinality(v_opened) THEN
+            RAISE EXCEPTION 'of % wallets opened, only % are right: none was kept', cardinality(v_opened), v_verified
+                USING ERRCODE = 'data_exception';
+        END IF;
+        FOR v_group IN
+            SELECT
+                judged.currency,
+                count(*) AS players,
+                sum(judged.legacy_available) AS available,
+                sum(judged.legacy_held) AS held
+            FROM unnest(v_open) AS judged
+            GROUP BY judged.currency
+        LOOP
+            v_run.money := v_run.money || jsonb_build_object(v_group.currency, jsonb_build_object(
+                'players',
+                coalesce((v_run.money #>> ARRAY[v_group.currency, 'players'])::BIGINT, 0) + v_group.players,
+                'available',
+                coalesce((v_run.money #>> ARRAY[v_group.currency, 'available'])::NUMERIC, 0) + v_group.available,
+                'held',
+                coalesce((v_run.money #>> ARRAY[v_group.currency, 'held'])::NUMERIC, 0) + v_group.held
+            ));
+        END LOOP;
+    END IF;
+
+    IF v_forced IS NOT NULL THEN
+        IF v_run.updated_forced + cardinality(v_forced) > v_run.rows_max THEN
+            RAISE EXCEPTION 'the run may force % wallets and has come to more', v_run.rows_max
+                USING ERRCODE = 'configuration_limit_exceeded';
+        END IF;
+        IF v_run.arbiter = 'ledger' THEN
+            PERFORM legacy_repair_v1(v_forced, v_run);
+        ELSE
+            SELECT ledger_adjust_wallets_v1(
+                v_run.tenant_id, array_agg(judged.player_id), v_run.id, v_run.reason
+            )
+            INTO v_short
+            FROM unnest(v_forced) AS judged;
+        END IF;
+        v_run.updated_forced := v_run.updated_forced + cardinality(v_forced);
+        v_run.unexplained_holds := v_run.unexplained_holds + coalesce(cardinality(v_short), 0);
+    END IF;
+
+    IF v_noted IS NOT NULL OR v_forced IS NOT NULL THEN
+        PERFORM backfill_note_v1(v_run, v_noted, v_forced, v_short, p_error_detail);
+        FOR v_group IN
+            SELECT noted.outcome, count(*) AS players FROM unnest(v_noted) AS noted GROUP BY noted.outcome
+        LOOP
+            IF v_group.outcome = 'differs' THEN
+                v_run.differing := v_run.differing + v_group.players;
+                v_run.skipped_exists := v_run.skipped_exists + v_group.players;
+            ELSE
+                v_run.errors := v_run.errors + v_group.players;
+                v_run.error_counts := v_run.error_counts || jsonb_build_object(
+                    v_group.outcome, coalesce((v_run.error_counts ->> v_group.outcome)::BIGINT, 0) + v_group.players
+                );
+            END IF;
+        END LOOP;
+    END IF;
+
+    v_run.created := v_run.created + coalesce(cardinality(v_open), 0);
+    v_run.skipped_exists := v_run.skipped_exists + v_skipped;
+    -- Whoever was passed over counts when the turn comes.
+    v_run.scanned := v_run.created + v_run.skipped_exists + v_run.updated_forced + v_run.errors;
+    UPDATE backfill_runs AS run
+    SET
+        phase = v_run.phase,
+        upper_id = v_run.upper_id,
+        checkpoint = CASE
+            WHEN v_page IS NULL OR v_run.phase = 'deferred' THEN v_run.checkpoint
+            WHEN v_run.phase = 'sweep' AND cardinality(v_ids) = p_rows THEN v_ids[p_rows]
+            ELSE v_page[cardinality(v_page)]
+        END,
+        scanned = v_run.scanned,
+        created = v_run.created,
+        skipped_exists = v_run.skipped_exists,
+        updated_forced = v_run.updated_forced,
+        errors = v_run.errors,
+        differing = v_run.differing,
+        unexplained_holds = v_run.unexplained_holds,
+        error_counts = v_run.error_counts,
+        money = v_run.money,
+        rows_per_second = p_rows_per_second,
+        updated_at = clock_timestamp()
+    WHERE run.id = v_run.id;
+
+    phase := v_run.phase;
+    scanned := v_run.scanned;
+    created := v_run.created;
+    skipped_exists := v_run.skipped_exists;
+    updated_forced := v_run.updated_forced;
+    errors := v_run.errors;
+    differing := v_run.differing;
+    unexplained_holds := v_run.unexplained_holds;
+    RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text[], p_arbiter text, p_is_forced boolean) RETURNS SETOF public.backfill_judgement_v1
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        player.id,
+        player.currency::TEXT,
+        player.balance_real_available,
+        player.balance_real_held,
+        wallet.available,
+        wallet.pending,
+        CASE
+            WHEN wallet.available = player.balance_real_available AND wallet.pending = player.balance_real_held
+                THEN 'skipped_exists'
+            WHEN wallet.available IS NOT NULL AND NOT p_is_forced THEN 'differs'
+            WHEN wallet.available IS NOT NULL AND p_arbiter = 'ledger' THEN
+                CASE
+                    WHEN EXISTS (
+                        SELECT
+                        FROM ledger_fold_v1(player.tenant_id, player.id, player.currency) AS folded
+                        WHERE
+                            (folded.available, folded.pending, folded.version)
+                            IS DISTINCT FROM (wallet.available, wallet.pending, wallet.version)
+                    ) THEN 'snapshot_not_fold'
+                    ELSE 'updated_forced'
+                END
+            -- From here on the legacy balance is what the wallet would get.
+            WHEN player.currency <> ALL(p_currencies) THEN 'unknown_currency'
+            WHEN least(player.balance_real_available, player.balance_real_held) < 0 THEN 'negative_balance'
+            -- What no entrance of ours takes either (AMOUNT_MINOR_MAX): not money but somebody's mistake.
+            WHEN greatest(player.balance_real_available, player.balance_real_held) > 1000000000000000
+                THEN 'balance_too_large'
+            WHEN wallet.available IS NOT NULL THEN 'updated_forced'
+            WHEN wallet.has_money_elsewhere THEN 'other_currency'
+            ELSE 'created'
+        END
+    FROM unnest(p_player_ids) AS wanted (player_id)
+    INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = p_tenant_id
+    -- One look-up for all of a player's wallets; nulls when none in the player's currency is opened.
+    CROSS JOIN LATERAL (
+        SELECT
+            max(candidate.balance_real_available) FILTER (WHERE is_own.is_own) AS available,
+            max(candidate.balance_real_pending) FILTER (WHERE is_own.is_own) AS pending,
+            max(candidate.version) FILTER (WHERE is_own.is_own) AS version,
+            bool_or(
+                candidate.currency <> player.currency
+                AND (candidate.balance_real_available <> 0 OR candidate.balance_real_pending <> 0)
+            ) AS has_money_elsewhere
+        FROM wallet_balances AS candidate
+        CROSS JOIN LATERAL (
+            SELECT candidate.currency = player.currency AND candidate.opened_at IS NOT NULL AS is_own
+        ) AS is_own
+        WHERE candidate.tenant_id = player.tenant_id AND candidate.player_id = player.id
+    ) AS wallet
+    -- Keeps the outcome from being worked out again at each place that asks for it.
+    OFFSET 0
+$$;
+
+CREATE FUNCTION public.uuid_v7() RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
+    AS $$SELECT uuidv7()$$;
+
+CREATE TABLE public.backfill_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    mode text NOT NULL,
+    state text DEFAULT 'running'::text NOT NULL,
+    phase text DEFAULT 'scan'::text NOT NULL,
+    reason text,
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    actor_label text NOT NULL,
+    runner text NOT NULL,
+    lease_token bigint DEFAULT 1 NOT NULL,
+    batch_size integer NOT NULL,
+    rows_max bigint NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    epoch integer NOT NULL,
+    upper_id uuid,
+    checkpoint uuid,
+    players_total bigint NOT NULL,
+    scanned bigint DEFAULT 0 NOT NULL,
+    created bigint DEFAULT 0 NOT NULL,
+    skipped_exists bigint DEFAULT 0 NOT NULL,
+    updated_forced bigint DEFAULT 0 NOT NULL,
+    errors bigint DEFAULT 0 NOT NULL,
+    differing bigint DEFAULT 0 NOT NULL,
+    unexplained_holds bigint DEFAULT 0 NOT NULL,
+    error_counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    money jsonb DEFAULT '{}'::jsonb NOT NULL,
+    rows_per_second integer,
+    throttled_by text,
+    error text,
+    started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT backfill_runs_mode_check CHECK ((mode = ANY (ARRAY['open'::text, 'force'::text]))),
+    CONSTRAINT backfill_runs_phase_check CHECK ((phase = ANY (ARRAY['scan'::text, 'sweep'::text, 'deferred'::text, 'done'::text]))),
+    CONSTRAINT backfill_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'completed'::text, 'stopped'::text, 'refused'::text, 'failed'::text, 'abandoned'::text])))
+)
+WITH (fillfactor='50');
+
+CREATE FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text[], OUT page uuid[], OUT ids uuid[]) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+    c_sweep_page CONSTANT INTEGER := 20000;
+    c_lowest CONSTANT UUID := '00000000-0000-0000-0000-000000000000';
+BEGIN
+    IF p_run.phase = 'deferred' THEN
+        SELECT array_agg(turn.player_id ORDER BY turn.player_id) INTO page
+        FROM (
+            SELECT deferred.player_id
+            FROM backfill_deferred AS deferred
+            WHERE deferred.run_id = p_run.id
+            ORDER BY deferred.player_id
+            LIMIT p_rows
+        ) AS turn;
+    ELSE
+        -- Nothing but the key is asked for, so that the tenant's index alone answers.
+        SELECT array_agg(turn.id ORDER BY turn.id) INTO page
+        FROM (
+            SELECT player.id
+            FROM players AS player
+            WHERE
+                player.tenant_id = p_run.tenant_id
+                AND player.id > coalesce(p_run.checkpoint, c_lowest)
+                AND player.id <= p_run.upper_id
+            ORDER BY player.id
+            LIMIT CASE p_run.phase WHEN 'sweep' THEN c_sweep_page ELSE p_rows END
+        ) AS turn;
+    END IF;
+    ids := page;
+
+    IF p_run.phase = 'sweep' AND page IS NOT NULL THEN
+        -- Nearly everybody is opened by now: those are left out by one look-up each.
+        SELECT coalesce(array_agg(turn.player_id ORDER BY turn.player_id), '{}') INTO ids
+        FROM unnest(page) AS turn (player_id)
+        WHERE NOT EXISTS (
+            SELECT
+            FROM wallet_balances AS wallet
+            WHERE
+                wallet.tenant_id = p_run.tenant_id
+                AND wallet.player_id = turn.player_id
+                AND wallet.opened_at IS NOT NULL
+        );
+        -- Who was not passed over, and was not counted as an error in the scan: of the errors only
+        -- players count who are newer than the run.
+        SELECT coalesce(array_agg(missed.player_id ORDER BY missed.player_id), '{}') INTO ids
+        FROM (
+            SELECT judged.player_id
+            FROM backfill_judge_v1(p_run.tenant_id, ids, p_currencies, p_run.arbiter, FALSE) AS judged
+            WHERE
+                judged.outcome NOT IN ('skipped_exists', 'differs')
+                AND NOT EXISTS (
+                    SELECT
+                    FROM backfill_deferred AS deferred
+                    WHERE deferred.run_id = p_run.id AND deferred.player_id = judged.player_id
+                )
+                AND NOT EXISTS (
+                    SELECT
+                    FROM backfill_errors AS noted
+                    WHERE noted.run_id = p_run.id AND noted.player_id = judged.player_id
+                )
+                AND (
+                    judged.outcome = 'created'
+                    OR EXISTS (
+                        SELECT
+                        FROM players AS player
+                        WHERE player.id = judged.player_id AND player.created_at >= p_run.started_at
+                    )
+                )
+            ORDER BY judged.player_id
+            LIMIT p_rows
+        ) AS missed;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION public.backfill_note_v1(p_run public.backfill_runs, p_noted public.backfill_judgement_v1[], p_forced public.backfill_judgement_v1[], p_short uuid[], p_detail text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_kept_max CONSTANT INTEGER := 1000;
+    v_now TIMESTAMPTZ := clock_timestamp();
+BEGIN
+    INSERT INTO ledger_mismatches AS known (
+        tenant_id, player_id, currency, class, legacy_available, legacy_held, ledger_available, ledger_pending, arbiter,
+        first_seen_at, last_seen_at
+    )
+    SELECT
+        p_run.tenant_id,
+        seen.player_id,
+        seen.currency,
+        CASE WHEN seen.legacy_available <> seen.ledger_available THEN 'available_diff' ELSE 'pending_diff' END,
+        seen.legacy_available,
+        seen.legacy_held,
+        seen.ledger_available,
+        seen.ledger_pending,
+        p_run.arbiter,
+        v_now,
+        v_now
+    FROM unnest(p_noted || p_forced) AS seen
+    WHERE seen.outcome IN ('differs', 'updated_forced', 'snapshot_not_fold')
+    -- One order for all who keep evidence: two of them cannot deadlock.
+    ORDER BY seen.player_id
+    ON CONFLICT ON CONSTRAINT ledger_mismatches_pkey DO UPDATE
+    SET
+        legacy_available = excluded.legacy_available,
+        legacy_held = excluded.legacy_held,
+        ledger_available = excluded.ledger_available,
+        ledger_pending = excluded.ledger_pending,
+        arbiter = excluded.arbiter,
+        occurrences = known.occurrences + 1,
+        last_seen_at = excluded.last_seen_at;
+
+    INSERT INTO backfill_errors (
+        run_id, player_id, code, currency, legacy_available, legacy_held, ledger_available, ledger_pending, detail
+    )
+    SELECT
+        p_run.id,
+        kept.player_id,
+        kept.code,
+        kept.currency,
+        kept.legacy_available,
+        kept.legacy_held,
+        kept.ledger_available,
+        kept.ledger_pending,
+        p_detail
+    FROM (
+        SELECT
+            seen.*,
+            CASE seen.outcome WHEN 'updated_forced' THEN 'held_below_withdrawals' ELSE seen.outcome END AS code,
+            row_number() OVER (PARTITION BY seen.outcome = 'differs' ORDER BY seen.player_id) AS position
+        FROM unnest(p_noted || p_forced) AS seen
+        WHERE seen.outcome <> 'updated_forced' OR seen.player_id = ANY(p_short)
+    ) AS kept
+    WHERE kept.position + (
+        SELECT count(*)
+        FROM backfill_errors AS earlier
+        WHERE earlier.run_id = p_run.id AND (earlier.code = 'differs') = (kept.outcome = 'differs')
+    ) <= c_kept_max
+    ON CONFLICT ON CONSTRAINT backfill_errors_pkey DO NOTHING;
+END
+$$;
 
 CREATE FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) RETURNS SETOF public.ledger_result_v1
     LANGUAGE plpgsql SECURITY DEFINER
@@ -470,6 +1031,150 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.ledger_adjust_wallets_v1(p_tenant_id uuid, p_player_ids uuid[], p_run_id uuid, p_reason text) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+    v_now TIMESTAMPTZ := clock_timestamp();
+    v_short UUID[];
+BEGIN
+    WITH adjusted AS MATERIALIZED (
+        SELECT
+            player.id AS player_id,
+            player.currency,
+            player.balance_real_available,
+            player.balance_real_held,
+            folded.available AS folded_available,
+            folded.pending AS folded_pending,
+            folded.version,
+            explained.amount AS explained,
+            mode.arbiter,
+            mode.epoch
+        FROM unnest(p_player_ids) AS wanted (player_id)
+        INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = p_tenant_id
+        CROSS JOIN LATERAL ledger_fold_v1(player.tenant_id, player.id, player.currency) AS folded
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(withdrawal.amount), 0)::BIGINT AS amount
+            FROM withdrawals AS withdrawal
+            WHERE
+                withdrawal.tenant_id = player.tenant_id
+                AND withdrawal.player_id = player.id
+                AND withdrawal.currency = player.currency
+                AND withdrawal.state IN ('requested', 'awaiting_second_approval', 'approved', 'processing', 'failed')
+        ) AS explained
+        CROSS JOIN (
+            SELECT
+                candidate.arbiter,
+                candidate.epoch
+            FROM tenant_modes AS candidate
+            WHERE candidate.tenant_id = p_tenant_id
+        ) AS mode
+    ),
+
+    lines AS MATERIALIZED (
+        SELECT
+            adjusted.*,
+            side.component,
+            side.difference,
+            CASE
+                WHEN
+                    side.component = 'held'
+                    AND side.difference > 0
+                    AND adjusted.balance_real_held > adjusted.explained
+                    THEN uuid_v7()
+            END AS hold_id,
+            row_number() OVER (PARTITION BY adjusted.player_id ORDER BY side.component) AS line,
+            sum(side.difference * (side.component = 'available')::INTEGER)
+                OVER (PARTITION BY adjusted.player_id ORDER BY side.component) AS available_moved,
+            sum(side.difference * (side.component = 'held')::INTEGER)
+                OVER (PARTITION BY adjusted.player_id ORDER BY side.component) AS pending_moved
+        FROM adjusted
+        CROSS JOIN LATERAL (VALUES
+            ('available', adjusted.balance_real_available - adjusted.folded_available),
+            ('held', adjusted.balance_real_held - adjusted.folded_pending)
+        ) AS side (component, difference)
+        WHERE side.difference <> 0
+    ),
+
+    holds AS (
+        INSERT INTO withdrawals (
+            id, tenant_id, player_id, amount, currency, state, method, address, idempotency_key, request_hash,
+            created_at, updated_at
+        )
+        SELECT
+            line.hold_id, p_tenant_id, line.player_id, line.balance_real_held - line.explained, line.currency,
+            'requested', 'legacy_hold', '', 'backfill:' || p_run_id || ':held', '\x', v_now, v_now
+        FROM lines AS line
+        WHERE line.hold_id IS NOT NULL
+    ),
+
+    entries AS (
+        INSERT INTO ledger_transactions (
+            id, tenant_id, player_id, wallet_version, amount, available_after, pending_after, legacy_available_after,
+            legacy_held_after, reference, journal_id, occurred_at, recorded_at, epoch, currency, type, debit_account,
+            credit_account, arbiter, idempotency_key, request_hash, metadata
+        )
+        SELECT
+            uuid_v7(),
+            p_tenant_id,
+            line.player_id,
+            line.version + line.line,
+            abs(line.difference),
+            line.folded_available + line.available_moved,
+            line.folded_pending + line.pending_moved,
+            line.balance_real_available,
+            line.balance_real_held,
+            line.hold_id,
+            NULL,
+            v_now,
+            v_now,
+            line.epoch,
+            line.currency,
+            'backfill_adjustment',
+            CASE WHEN line.difference > 0 THEN 'house:adjustment' ELSE 'player:' || line.component END,
+            CASE WHEN line.difference > 0 THEN 'player:' || line.component ELSE 'house:adjustment' END,
+            line.arbiter,
+            'backfill:' || p_run_id || ':' || line.component,
+            '\x',
+            jsonb_build_object('reason', p_reason, 'run_id', p_run_id)
+        FROM lines AS line
+    )
+
+    UPDATE wallet_balances AS wallet
+    SET
+        balance_real_available = adjusted.balance_real_available,
+        balance_real_pending = adjusted.balance_real_held,
+        version = adjusted.version
+        + (adjusted.balance_real_available <> adjusted.folded_available)::INTEGER
+        + (adjusted.balance_real_held <> adjusted.folded_pending)::INTEGER,
+        updated_at = v_now
+    FROM adjusted
+    WHERE
+        wallet.tenant_id = p_tenant_id
+        AND wallet.player_id = adjusted.player_id
+        AND wallet.currency = adjusted.currency;
+
+    SELECT coalesce(array_agg(player.id ORDER BY player.id), '{}') INTO v_short
+    FROM unnest(p_player_ids) AS wanted (player_id)
+    INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = p_tenant_id
+    WHERE
+        player.balance_real_held < (
+            SELECT sum(withdrawal.amount)
+            FROM withdrawals AS withdrawal
+            WHERE
+                withdrawal.tenant_id = player.tenant_id
+                AND withdrawal.player_id = player.id
+                AND withdrawal.currency = player.currency
+                AND withdrawal.state IN ('requested', 'awaiting_second_approval', 'approved', 'processing', 'failed')
+        );
+    RETURN v_short;
+END
+$$;
+
 CREATE FUNCTION public.ledger_event_line_v1(p_type text, p_provider text, p_debit_account text, p_credit_account text) RETURNS TABLE(debit_account text, credit_account text, available_sign smallint, pending_sign smallint)
     LANGUAGE sql STABLE
     AS $$
@@ -504,6 +1209,24 @@ CREATE FUNCTION public.ledger_event_refusal_v1(p_wallet public.ledger_wallet_fac
         -- So small that no sum of a balance and an amount can overflow and abort its neighbours.
         WHEN p_amount > 1000000000000000000 THEN 'balance_out_of_range'
     END
+$$;
+
+CREATE FUNCTION public.ledger_fold_v1(p_tenant_id uuid, p_player_id uuid, p_currency text) RETURNS TABLE(available bigint, pending bigint, version bigint)
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        coalesce(sum(entry.amount * type.available_sign), 0)::BIGINT,
+        coalesce(sum(entry.amount * type.pending_sign), 0)::BIGINT,
+        coalesce(max(entry.wallet_version), 0)
+    FROM ledger_transactions AS entry
+    INNER JOIN ledger_transaction_types AS type
+        ON type.type = entry.type
+        AND replace(type.debit_account, '{provider}', coalesce(entry.provider, '')) = entry.debit_account
+        AND replace(type.credit_account, '{provider}', coalesce(entry.provider, '')) = entry.credit_account
+    WHERE
+        entry.tenant_id = p_tenant_id
+        AND entry.player_id = p_player_id
+        AND entry.currency = p_currency
 $$;
 
 CREATE FUNCTION public.ledger_in_range_v1(p_available bigint, p_pending bigint, p_legacy_available bigint, p_legacy_held bigint) RETURNS boolean
@@ -695,7 +1418,17 @@ CREATE FUNCTION public.ledger_open_wallets_v1(p_tenant_ids uuid[], p_player_ids 
 DECLARE
     v_now TIMESTAMPTZ := clock_timestamp();
 BEGIN
-    WITH unopened AS MATERIALIZED (
+    -- Once for the call: as a view joined to each player it would be worked out for each player.
+    WITH modes AS MATERIALIZED (
+        SELECT
+            mode.tenant_id,
+            mode.arbiter,
+            mode.epoch
+        FROM tenant_modes AS mode
+        WHERE mode.tenant_id = ANY(p_tenant_ids)
+    ),
+
+    unopened AS MATERIALIZED (
         SELECT
             player.tenant_id,
             player.id AS player_id,
@@ -706,49 +1439,40 @@ BEGIN
             mode.epoch,
             so_far.available AS folded_available,
             so_far.pending AS folded_pending,
-            so_far.version
+            so_far.version,
+            player.balance_real_available - so_far.available AS available_difference,
+            player.balance_real_held - so_far.pending AS held_difference,
+            wallet.player_id IS NOT NULL AS has_row
         FROM unnest(p_tenant_ids, p_player_ids) AS wanted (tenant_id, player_id)
         INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = wanted.tenant_id
         LEFT JOIN wallet_balances AS wallet
             ON wallet.tenant_id = player.tenant_id
             AND wallet.player_id = player.id
             AND wallet.currency = player.currency
-        CROSS JOIN LATERAL (
-            SELECT
-                coalesce(sum(entry.amount * type.available_sign), 0)::BIGINT AS available,
-                coalesce(sum(entry.amount * type.pending_sign), 0)::BIGINT AS pending,
-                coalesce(max(entry.wallet_version), 0) AS version
-            FROM ledger_transactions AS entry
-            INNER JOIN ledger_transaction_types AS type
-                ON type.type = entry.type
-                AND replace(type.debit_account, '{provider}', coalesce(entry.provider, '')) = entry.debit_account
-                AND replace(type.credit_account, '{provider}', coalesce(entry.provider, '')) = entry.credit_account
-            WHERE
-                entry.tenant_id = player.tenant_id
-                AND entry.player_id = player.id
-                AND entry.currency = player.currency
-        ) AS so_far
-        INNER JOIN tenant_modes AS mode ON mode.tenant_id = player.tenant_id
+        CROSS JOIN LATERAL ledger_fold_v1(player.tenant_id, player.id, player.currency) AS so_far
+        INNER JOIN modes AS mode ON mode.tenant_id = player.tenant_id
         WHERE wallet.opened_at IS NULL
     ),
 
-    -- One line per side that differs from what the ledger says so far; `line` orders them within the wallet.
+    -- One line per side that differs from what the ledger says so far; `line` orders them within the wallet, and what has
+    -- moved is counted up to the line.
     lines AS MATERIALIZED (
         SELECT
             unopened.*,
             side.component,
             side.difference,
             CASE WHEN side.component = 'held' AND side.difference > 0 THEN uuid_v7() END AS hold_id,
-            row_number() OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS line,
-            sum(side.difference * (side.component = 'available')::INTEGER)
-                OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS available_moved,
-            sum(side.difference * (side.component = 'held')::INTEGER)
-                OVER (PARTITION BY unopened.tenant_id, unopened.player_id ORDER BY side.component) AS pending_moved
+            side.line,
+            side.available_moved,
+            side.pending_moved
         FROM unopened
         CROSS JOIN LATERAL (VALUES
-            ('available', unopened.balance_real_available - unopened.folded_available),
-            ('held', unopened.balance_real_held - unopened.folded_pending)
-        ) AS side (component, difference)
+            ('available', unopened.available_difference, 1, unopened.available_difference, 0),
+            (
+                'held', unopened.held_difference, 1 + (unopened.available_difference <> 0)::INTEGER,
+                unopened.available_difference, unopened.held_difference
+            )
+        ) AS side (component, difference, line, available_moved, pending_moved)
         WHERE side.difference <> 0
     ),
 
@@ -793,9 +1517,36 @@ BEGIN
             'opening:v1:' || line.component,
             '\x'
         FROM lines AS line
+    ),
+
+    -- A row that is there already. Apart from the others, which nobody else can have inserted under the player's lock:
+    -- inserting costs less when it need not reckon with that. Not as an UPDATE: a plan made for an empty table would read
+    -- all of it to find these few.
+    reopened AS (
+        INSERT INTO wallet_balances (
+            tenant_id, player_id, currency, balance_real_available, balance_real_pending, version, opened_at, updated_at
+        )
+        SELECT
+            unopened.tenant_id,
+            unopened.player_id,
+            unopened.currency,
+            unopened.balance_real_available,
+            unopened.balance_real_held,
+            unopened.version + (unopened.available_difference <> 0)::INTEGER + (unopened.held_difference <> 0)::INTEGER,
+            v_now,
+            v_now
+        FROM unopened
+        WHERE unopened.has_row
+        ON CONFLICT ON CONSTRAINT wallet_balances_pkey DO UPDATE
+        SET
+            balance_real_available = excluded.balance_real_available,
+            balance_real_pending = excluded.balance_real_pending,
+            version = excluded.version,
+            opened_at = excluded.opened_at,
+            updated_at = excluded.updated_at
     )
 
-    INSERT INTO wallet_balances AS wallet (
+    INSERT INTO wallet_balances (
         tenant_id, player_id, currency, balance_real_available, balance_real_pending, version, opened_at, updated_at
     )
     SELECT
@@ -804,20 +1555,11 @@ BEGIN
         unopened.currency,
         unopened.balance_real_available,
         unopened.balance_real_held,
-        unopened.version
-        + (unopened.balance_real_available <> unopened.folded_available)::INTEGER
-        + (unopened.balance_real_held <> unopened.folded_pending)::INTEGER,
+        unopened.version + (unopened.available_difference <> 0)::INTEGER + (unopened.held_difference <> 0)::INTEGER,
         v_now,
         v_now
     FROM unopened
-    ORDER BY unopened.tenant_id, unopened.player_id
-    ON CONFLICT ON CONSTRAINT wallet_balances_pkey DO UPDATE
-    SET
-        balance_real_available = excluded.balance_real_available,
-        balance_real_pending = excluded.balance_real_pending,
-        version = excluded.version,
-        opened_at = excluded.opened_at,
-        updated_at = excluded.updated_at;
+    WHERE NOT unopened.has_row;
 
     RETURN QUERY
     SELECT
@@ -1592,6 +2334,39 @@ CREATE FUNCTION public.ledger_stored_entry_v1(p_tenant_id uuid, p_player_id uuid
         AND entry.idempotency_key = p_idempotency_key
 $$;
 
+CREATE FUNCTION public.legacy_repair_v1(p_judged public.backfill_judgement_v1[], p_run public.backfill_runs) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+BEGIN
+    UPDATE players AS player
+    SET
+        balance_real_available = judged.ledger_available,
+        balance_real_held = judged.ledger_pending
+    FROM unnest(p_judged) AS judged
+    WHERE player.id = judged.player_id AND player.tenant_id = p_run.tenant_id;
+
+    INSERT INTO audit_events (
+        tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after
+    )
+    SELECT
+        p_run.tenant_id, p_run.actor_kind, p_run.actor_id, p_run.actor_label, 'player.legacy_repaired', 'player',
+        judged.player_id::TEXT, p_run.reason,
+        jsonb_build_object(
+            'currency', judged.currency, 'available_minor', judged.legacy_available, 'held_minor', judged.legacy_held,
+            'backfill_run_id', p_run.id
+        ),
+        jsonb_build_object(
+            'currency', judged.currency, 'available_minor', judged.ledger_available, 'held_minor', judged.ledger_pending
+        )
+    FROM unnest(p_judged) AS judged
+    ORDER BY judged.player_id;
+END
+$$;
+
 CREATE FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) RETURNS TABLE(tenant_id uuid, player_id uuid, withdrawal_id uuid, number integer)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -1747,9 +2522,15 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.uuid_v7() RETURNS uuid
-    LANGUAGE sql PARALLEL SAFE
-    AS $$SELECT uuidv7()$$;
+CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+BEGIN
+    ANALYZE players, wallet_balances, ledger_transactions, withdrawals;
+END
+$$;
 
 CREATE FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2347,6 +3128,99 @@ CREATE TABLE public.audit_events (
     CONSTRAINT audit_events_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text])))
 );
 
+CREATE TABLE public.backfill_deferred (
+    run_id uuid NOT NULL,
+    player_id uuid NOT NULL
+);
+
+CREATE TABLE public.backfill_errors (
+    run_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    code text NOT NULL,
+    currency text NOT NULL,
+    legacy_available bigint NOT NULL,
+    legacy_held bigint NOT NULL,
+    ledger_available bigint,
+    ledger_pending bigint,
+    detail text,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.census_accounts (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    currency text NOT NULL,
+    account text NOT NULL,
+    balance numeric NOT NULL
+);
+
+CREATE TABLE public.census_classes (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    class text NOT NULL,
+    differences bigint NOT NULL,
+    amount numeric NOT NULL
+);
+
+CREATE TABLE public.census_differences (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    class text NOT NULL,
+    place integer NOT NULL,
+    player_id uuid,
+    currency text NOT NULL,
+    wallet_version bigint,
+    reference uuid,
+    amount numeric NOT NULL,
+    evidence jsonb NOT NULL,
+    found_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.census_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    number integer NOT NULL,
+    state text DEFAULT 'running'::text NOT NULL,
+    is_scheduled boolean NOT NULL,
+    started_by text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    progressed_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone,
+    next_player_id uuid DEFAULT '00000000-0000-0000-0000-000000000000'::uuid NOT NULL,
+    chunks bigint DEFAULT 0 NOT NULL,
+    resumes integer DEFAULT 0 NOT NULL,
+    sides_compared boolean,
+    unconfirmed bigint DEFAULT 0 NOT NULL,
+    paused_ms bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT census_runs_finished_check CHECK (((state = 'running'::text) = (finished_at IS NULL))),
+    CONSTRAINT census_runs_state_check CHECK ((state = ANY (ARRAY['running'::text, 'clean'::text, 'differences'::text, 'abandoned'::text])))
+);
+
+ALTER TABLE public.census_runs ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.census_runs_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.census_totals (
+    tenant_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    currency text NOT NULL,
+    players bigint NOT NULL,
+    opened_wallets bigint NOT NULL,
+    transactions bigint NOT NULL,
+    legacy_available numeric NOT NULL,
+    legacy_held numeric NOT NULL,
+    snapshot_available numeric NOT NULL,
+    snapshot_pending numeric NOT NULL,
+    folded_available numeric NOT NULL,
+    folded_pending numeric NOT NULL,
+    open_withdrawals numeric NOT NULL
+);
+
 CREATE VIEW public.flag_statements AS
 SELECT
     NULL::text AS flag,
@@ -2761,6 +3635,33 @@ ALTER TABLE ONLY public.alembic_version
 ALTER TABLE ONLY public.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.backfill_deferred
+    ADD CONSTRAINT backfill_deferred_pkey PRIMARY KEY (run_id, player_id);
+
+ALTER TABLE ONLY public.backfill_errors
+    ADD CONSTRAINT backfill_errors_pkey PRIMARY KEY (run_id, player_id, code);
+
+ALTER TABLE ONLY public.backfill_runs
+    ADD CONSTRAINT backfill_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.census_accounts
+    ADD CONSTRAINT census_accounts_pkey PRIMARY KEY (tenant_id, run_id, currency, account);
+
+ALTER TABLE ONLY public.census_classes
+    ADD CONSTRAINT census_classes_pkey PRIMARY KEY (tenant_id, run_id, class);
+
+ALTER TABLE ONLY public.census_differences
+    ADD CONSTRAINT census_differences_pkey PRIMARY KEY (tenant_id, run_id, class, place);
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_pkey PRIMARY KEY (tenant_id, id);
+
+ALTER TABLE ONLY public.census_totals
+    ADD CONSTRAINT census_totals_pkey PRIMARY KEY (tenant_id, run_id, currency);
+
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_idempotency_key UNIQUE (tenant_id, player_id, idempotency_key);
 
@@ -2860,6 +3761,10 @@ CREATE INDEX admins_tenant_index ON public.admins USING btree (tenant_id, id DES
 CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_kind, object_id, id DESC);
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
+
+CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btree (tenant_id) WHERE (state = 'running'::text);
+
+CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
 
 CREATE INDEX deposits_due_index ON public.deposits USING btree (next_check_at, id) WHERE (next_check_at IS NOT NULL);
 
@@ -2970,6 +3875,30 @@ ALTER TABLE ONLY mockpsp.deliveries
 ALTER TABLE ONLY public.admins
     ADD CONSTRAINT admins_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.backfill_deferred
+    ADD CONSTRAINT backfill_deferred_run_fkey FOREIGN KEY (run_id) REFERENCES public.backfill_runs(id);
+
+ALTER TABLE ONLY public.backfill_errors
+    ADD CONSTRAINT backfill_errors_run_fkey FOREIGN KEY (run_id) REFERENCES public.backfill_runs(id);
+
+ALTER TABLE ONLY public.backfill_runs
+    ADD CONSTRAINT backfill_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.census_accounts
+    ADD CONSTRAINT census_accounts_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_classes
+    ADD CONSTRAINT census_classes_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_differences
+    ADD CONSTRAINT census_differences_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.census_runs
+    ADD CONSTRAINT census_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.census_totals
+    ADD CONSTRAINT census_totals_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
 
@@ -2995,6 +3924,33 @@ ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) TO hakem_service;
+
+GRANT ALL ON FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text[], p_arbiter text, p_is_forced boolean) TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(state) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(runner) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(lease_token) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(batch_size) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(throttled_by) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(error) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(updated_at) ON TABLE public.backfill_runs TO hakem_service;
+
+GRANT UPDATE(finished_at) ON TABLE public.backfill_runs TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text[], OUT page uuid[], OUT ids uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.backfill_note_v1(p_run public.backfill_runs, p_noted public.backfill_judgement_v1[], p_forced public.backfill_judgement_v1[], p_short uuid[], p_detail text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.deposit_capture_v1(p_deposit_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_refs text[], p_provider_event_ids text[], p_provider_sequences bigint[], p_occurred_ats timestamp with time zone[]) TO hakem_service;
@@ -3025,9 +3981,13 @@ GRANT ALL ON FUNCTION public.job_prune_v1(p_statuses text[], p_ended_before time
 REVOKE ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.job_take_up_v1(p_id bigint, p_worker_id bigint, p_is_last boolean) TO hakem_service;
 
+REVOKE ALL ON FUNCTION public.ledger_adjust_wallets_v1(p_tenant_id uuid, p_player_ids uuid[], p_run_id uuid, p_reason text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.ledger_event_line_v1(p_type text, p_provider text, p_debit_account text, p_credit_account text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.ledger_event_refusal_v1(p_wallet public.ledger_wallet_facts_v1, p_debit_account text, p_credit_account text, p_available_sign smallint, p_amount bigint, p_currency text, p_by_player boolean) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION public.ledger_fold_v1(p_tenant_id uuid, p_player_id uuid, p_currency text) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.ledger_in_range_v1(p_available bigint, p_pending bigint, p_legacy_available bigint, p_legacy_held bigint) FROM PUBLIC;
 
@@ -3050,6 +4010,8 @@ REVOKE ALL ON FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids
 
 REVOKE ALL ON FUNCTION public.ledger_stored_entry_v1(p_tenant_id uuid, p_player_id uuid, p_type text, p_idempotency_key text, p_request_hash bytea) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.legacy_repair_v1(p_judged public.backfill_judgement_v1[], p_run public.backfill_runs) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) TO hakem_service;
 
@@ -3065,6 +4027,9 @@ REVOKE ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time z
 GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) TO hakem_service;
@@ -3114,6 +4079,20 @@ GRANT UPDATE(updated_at) ON TABLE public.admins TO hakem_service;
 GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
+
+GRANT SELECT ON TABLE public.backfill_deferred TO hakem_service;
+
+GRANT SELECT ON TABLE public.backfill_errors TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_accounts TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_classes TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_differences TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_runs TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_totals TO hakem_service;
 
 GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
 
