@@ -88,6 +88,11 @@ def parse_balance(text: str, *, currency: str, field: str) -> int:
     return _minor_units(Decimal(text), currency=currency, field=field)
 
 
+def is_decimal(text: str) -> bool:
+    """Whether the text is a plain decimal number that is not negative, such as "12.50"."""
+    return _DECIMAL.fullmatch(text) is not None
+
+
 def minor_from_major(amount: Decimal, *, currency: str) -> int:
     """Minor units of a configured limit, rounded down: a limit is never widened by rounding."""
     return int(amount.scaleb(CURRENCY_EXPONENTS[currency]).to_integral_value(rounding="ROUND_FLOOR"))

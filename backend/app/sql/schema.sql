@@ -1183,6 +1183,93 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) RETURNS TABLE(tenant_id uuid, player_id uuid, withdrawal_id uuid, number integer)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    UPDATE payout_attempts AS attempt
+    SET
+        next_check_at = p_now + p_lease,
+        checked_at = p_now,
+        checks = attempt.checks + 1
+    FROM (
+        SELECT
+            waiting.tenant_id,
+            waiting.player_id,
+            waiting.withdrawal_id,
+            waiting.number
+        FROM payout_attempts AS waiting
+        WHERE waiting.next_check_at <= p_now
+        ORDER BY waiting.next_check_at
+        LIMIT p_limit
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS due
+    WHERE
+        attempt.tenant_id = due.tenant_id
+        AND attempt.player_id = due.player_id
+        AND attempt.withdrawal_id = due.withdrawal_id
+        AND attempt.number = due.number
+    RETURNING attempt.tenant_id, attempt.player_id, attempt.withdrawal_id, attempt.number
+$$;
+
+CREATE FUNCTION public.payout_claim_one_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_now timestamp with time zone, p_interval interval) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH taken AS (
+        UPDATE payout_attempts AS attempt
+        SET checked_at = p_now
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_withdrawal_id
+            AND attempt.next_check_at IS NOT NULL
+            AND coalesce(attempt.checked_at, attempt.created_at) <= p_now - p_interval
+        RETURNING attempt.number
+    )
+
+    SELECT EXISTS (SELECT FROM taken)
+$$;
+
+CREATE FUNCTION public.payout_note_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_number integer, p_state text, p_provider_ref text, p_provider_sequence bigint, p_check_after interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_now CONSTANT TIMESTAMPTZ := clock_timestamp();
+BEGIN
+    IF p_state NOT IN ('pending', 'unknown') THEN
+        RAISE EXCEPTION 'payout_note takes pending and unknown, got %', p_state USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM withdrawal_lock_v1(p_tenant_id, p_withdrawal_id);
+
+    UPDATE payout_attempts AS attempt
+    SET
+        state = noted.state,
+        state_at = CASE WHEN attempt.state = noted.state THEN attempt.state_at ELSE v_now END,
+        checks = CASE WHEN attempt.state = noted.state THEN attempt.checks ELSE 0 END,
+        provider_ref = coalesce(attempt.provider_ref, p_provider_ref),
+        provider_sequence = greatest(attempt.provider_sequence, p_provider_sequence),
+        next_check_at = v_now + p_check_after
+    FROM (
+        SELECT CASE WHEN known.state = 'pending' THEN 'pending' ELSE p_state END AS state
+        FROM payout_attempts AS known
+        WHERE
+            known.tenant_id = p_tenant_id
+            AND known.player_id = p_player_id
+            AND known.withdrawal_id = p_withdrawal_id
+            AND known.number = p_number
+    ) AS noted
+    WHERE
+        attempt.tenant_id = p_tenant_id
+        AND attempt.player_id = p_player_id
+        AND attempt.withdrawal_id = p_withdrawal_id
+        AND attempt.number = p_number
+        AND attempt.state IN ('created', 'pending', 'unknown');
+    RETURN FOUND;
+END
+$$;
+
 CREATE FUNCTION public.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -1231,6 +1318,377 @@ BEGIN
 
     PERFORM ledger_open_wallets_v1(array_fill(p_tenant_id, ARRAY[cardinality(v_unopened)]), v_unopened);
     RETURN cardinality(v_unopened);
+END
+$$;
+
+CREATE FUNCTION public.withdrawal_lock_v1(p_tenant_id uuid, p_withdrawal_id uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM withdrawal.id
+    FROM withdrawals AS withdrawal
+    WHERE withdrawal.id = p_withdrawal_id AND (p_tenant_id IS NULL OR withdrawal.tenant_id = p_tenant_id)
+    FOR NO KEY UPDATE;
+    RETURN FOUND;
+END
+$$;
+
+CREATE TABLE public.withdrawals (
+    id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    method text NOT NULL,
+    address text NOT NULL,
+    idempotency_key text NOT NULL,
+    request_hash bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    approvals_needed smallint DEFAULT 1 NOT NULL,
+    first_approved_by uuid,
+    first_approved_at timestamp with time zone,
+    second_approved_by uuid,
+    second_approved_at timestamp with time zone,
+    reviewed_by uuid,
+    reviewed_at timestamp with time zone,
+    review_reason text,
+    provider text,
+    provider_ref text,
+    provider_event_id text,
+    failure_code text,
+    CONSTRAINT withdrawals_amount_check CHECK ((amount > 0)),
+    CONSTRAINT withdrawals_approved_check CHECK (((state = ANY (ARRAY['requested'::text, 'rejected'::text, 'cancelled'::text])) OR ((first_approved_by IS NOT NULL) AND ((second_approved_by IS NOT NULL) OR (approvals_needed = 1) OR (state = 'awaiting_second_approval'::text))))),
+    CONSTRAINT withdrawals_four_eyes_check CHECK (((approvals_needed = ANY (ARRAY[1, 2])) AND (first_approved_by <> second_approved_by) AND ((second_approved_by IS NULL) OR (first_approved_by IS NOT NULL)) AND ((state <> 'awaiting_second_approval'::text) OR ((approvals_needed = 2) AND (second_approved_by IS NULL))))),
+    CONSTRAINT withdrawals_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'awaiting_second_approval'::text, 'approved'::text, 'processing'::text, 'paid'::text, 'rejected'::text, 'cancelled'::text, 'failed'::text, 'returned'::text])))
+)
+WITH (fillfactor='90');
+
+CREATE FUNCTION public.withdrawal_matching_v1(p_tenant_id uuid, p_asked_tenant_id uuid, p_state text, p_player_id uuid, p_method text, p_currency text, p_least_amount bigint, p_greatest_amount bigint, p_least_amounts jsonb, p_greatest_amounts jsonb, p_date_from timestamp with time zone, p_date_to timestamp with time zone) RETURNS SETOF public.withdrawals
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT withdrawal.*
+    FROM withdrawals AS withdrawal
+    WHERE
+        (p_tenant_id IS NULL OR withdrawal.tenant_id = p_tenant_id)
+        AND (p_asked_tenant_id IS NULL OR withdrawal.tenant_id = p_asked_tenant_id)
+        AND (p_state IS NULL OR withdrawal.state = p_state)
+        AND (p_player_id IS NULL OR withdrawal.player_id = p_player_id)
+        AND (p_method IS NULL OR withdrawal.method = p_method)
+        AND (p_currency IS NULL OR withdrawal.currency = p_currency)
+        AND (p_least_amount IS NULL OR withdrawal.amount >= p_least_amount)
+        AND (p_greatest_amount IS NULL OR withdrawal.amount <= p_greatest_amount)
+        AND (p_least_amounts IS NULL OR withdrawal.amount >= (p_least_amounts ->> withdrawal.currency)::BIGINT)
+        AND (p_greatest_amounts IS NULL OR withdrawal.amount <= (p_greatest_amounts ->> withdrawal.currency)::BIGINT)
+        AND (p_date_from IS NULL OR withdrawal.created_at >= p_date_from)
+        AND (p_date_to IS NULL OR withdrawal.created_at < p_date_to)
+$$;
+
+CREATE FUNCTION public.withdrawal_move_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_action text, p_expected_version integer, p_admin_id uuid, p_reason text, p_approvals_needed integer, p_attempt_number integer, p_provider text, p_account_id text, p_evidence_ref text, p_provider_ref text, p_provider_event_id text, p_provider_sequence bigint, p_failure_code text, p_occurred_at timestamp with time zone, p_check_after interval) RETURNS TABLE(code text, state text, version integer, attempt_number integer, posted public.ledger_result_v1)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_now TIMESTAMPTZ;
+    v_withdrawal withdrawals;
+    v_attempt payout_attempts;
+    v_action TEXT := p_action;
+    v_step withdrawal_transitions;
+    v_needed INTEGER;
+    v_number INTEGER;
+    v_attempt_state TEXT;
+    v_is_manual CONSTANT BOOLEAN := p_action = 'mark_paid_manually';
+    v_provider TEXT;
+    v_posted LEDGER_RESULT_V1[];
+BEGIN
+    SELECT withdrawal.* INTO v_withdrawal
+    FROM withdrawals AS withdrawal
+    WHERE
+        withdrawal.tenant_id = p_tenant_id
+        AND withdrawal.player_id = p_player_id
+        AND withdrawal.id = p_withdrawal_id
+    FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        code := 'unknown_withdrawal';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    state := v_withdrawal.state;
+    version := v_withdrawal.version;
+
+    IF p_expected_version <> v_withdrawal.version THEN
+        code := 'stale_version';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    -- How many have to approve is decided when the first one does, and can only rise.
+    v_needed := greatest(v_withdrawal.approvals_needed, coalesce(p_approvals_needed, 1));
+    IF v_action IN ('approve', 'approve_first') AND v_withdrawal.state = 'requested' THEN
+        v_action := CASE WHEN v_needed > 1 THEN 'approve_first' ELSE 'approve' END;
+    END IF;
+    SELECT step.* INTO v_step
+    FROM withdrawal_transitions AS step
+    WHERE step.from_state = v_withdrawal.state AND step.action = v_action;
+    IF NOT FOUND OR (v_action = 'mark_paid' AND v_withdrawal.method = 'legacy_hold') THEN
+        code := 'invalid_transition';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    IF v_step.is_by_admin AND NOT EXISTS (
+        SELECT
+        FROM admins AS admin
+        WHERE
+            admin.id = p_admin_id
+            AND admin.is_active
+            AND admin.role IN ('owner', 'tenant_admin', 'finance', 'approver')
+            AND (admin.tenant_id = p_tenant_id OR admin.role = 'owner')
+    )
+    THEN
+        code := 'unknown_admin';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF v_action = 'approve' AND v_withdrawal.first_approved_by = p_admin_id THEN
+        code := 'four_eyes_required';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    -- The attempt that the step is about, and what becomes of it.
+    IF v_action IN ('mark_paid', 'mark_paid_manually') THEN
+        SELECT coalesce(max(attempt.number), 0) + 1 INTO v_number
+        FROM payout_attempts AS attempt
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_withdrawal_id;
+        v_provider := CASE WHEN v_is_manual THEN 'manual' ELSE p_provider END;
+        v_attempt_state := CASE WHEN v_is_manual THEN 'paid' ELSE 'created' END;
+    ELSIF NOT v_step.is_by_admin THEN
+        SELECT attempt.* INTO v_attempt
+        FROM payout_attempts AS attempt
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_withdrawal_id
+            AND attempt.number = p_attempt_number
+        FOR NO KEY UPDATE;
+        IF NOT FOUND OR (
+            CASE
+                WHEN v_withdrawal.state = 'processing' THEN v_attempt.state NOT IN ('created', 'pending', 'unknown')
+                ELSE v_attempt.state <> v_withdrawal.state
+            END
+        )
+        THEN
+            code := 'invalid_attempt';
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        v_number := v_attempt.number;
+        v_provider := v_attempt.provider;
+        v_attempt_state := substr(v_action, length('payout_') + 1);
+    END IF;
+    attempt_number := v_number;
+
+    -- Dispatching moves money between two accounts that the door counts together, so it cannot see that nothing is held
+    -- any more. The provider must not be asked to pay what the arbiter does not have.
+    IF v_action = 'mark_paid' AND v_withdrawal.amount > (
+        SELECT
+            CASE mode.arbiter
+                WHEN 'ledger' THEN coalesce(wallet.balance_real_pending, 0) ELSE player.balance_real_held
+            END
+        FROM players AS player
+        INNER JOIN tenant_modes AS mode ON mode.tenant_id = player.tenant_id
+        LEFT JOIN wallet_balances AS wallet
+            ON wallet.tenant_id = player.tenant_id
+            AND wallet.player_id = player.id
+            AND wallet.currency = player.currency
+        WHERE player.id = p_player_id AND player.tenant_id = p_tenant_id
+    )
+    THEN
+        code := 'not_held';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    IF cardinality(v_step.ledger_types) > 0 THEN
+        v_posted := withdrawal_post_v1(
+            v_withdrawal, v_step.ledger_types, v_number, v_provider, coalesce(p_provider_ref, v_attempt.provider_ref),
+            p_provider_event_id, p_evidence_ref, p_occurred_at
+        );
+        posted := v_posted[1];
+        FOR v_line IN 1 .. cardinality(v_posted) LOOP
+            IF (v_posted[v_line]).code <> 'applied' THEN
+                code := 'ledger_refused';
+                IF posted.code IN ('applied', 'journal_refused') THEN
+                    posted := v_posted[v_line];
+                END IF;
+            END IF;
+        END LOOP;
+        IF code IS NOT NULL THEN
+            RETURN NEXT;
+            RETURN;
+        END IF;
+    END IF;
+
+    -- From here on the step is taken.
+    v_now := clock_timestamp();
+    IF v_action IN ('mark_paid', 'mark_paid_manually') THEN
+        INSERT INTO payout_attempts (
+            tenant_id, player_id, withdrawal_id, number, provider, account_id, amount, currency, state, provider_ref,
+            evidence_ref, created_at, state_at, next_check_at
+        )
+        VALUES (
+            p_tenant_id, p_player_id, p_withdrawal_id, v_number, v_provider,
+            CASE WHEN NOT v_is_manual THEN p_account_id END, v_withdrawal.amount, v_withdrawal.currency,
+            v_attempt_state, CASE WHEN v_is_manual THEN p_evidence_ref END,
+            CASE WHEN v_is_manual THEN p_evidence_ref END, v_now, v_now,
+            CASE WHEN NOT v_is_manual THEN v_now + p_check_after END
+        )
+        RETURNING * INTO v_attempt;
+    ELSIF v_attempt_state IS NOT NULL THEN
+        UPDATE payout_attempts AS attempt
+        SET
+            state = v_attempt_state,
+            state_at = v_now,
+            provider_ref = coalesce(p_provider_ref, attempt.provider_ref),
+            provider_event_id = coalesce(p_provider_event_id, attempt.provider_event_id),
+            provider_sequence = p_provider_sequence,
+            failure_code = p_failure_code,
+            next_check_at = NULL
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_withdrawal_id
+            AND attempt.number = v_number
+        RETURNING attempt.* INTO v_attempt;
+    END IF;
+
+    UPDATE withdrawals AS withdrawal
+    SET
+        state = v_step.to_state,
+        version = withdrawal.version + 1,
+        updated_at = v_now,
+        approvals_needed = CASE
+            WHEN v_action IN ('approve', 'approve_first') THEN v_needed ELSE withdrawal.approvals_needed
+        END,
+        first_approved_by = coalesce(
+            withdrawal.first_approved_by, CASE WHEN v_action IN ('approve', 'approve_first') THEN p_admin_id END
+        ),
+        first_approved_at = coalesce(
+            withdrawal.first_approved_at, CASE WHEN v_action IN ('approve', 'approve_first') THEN v_now END
+        ),
+        second_approved_by = CASE
+            WHEN withdrawal.state = 'awaiting_second_approval' AND v_action = 'approve' THEN p_admin_id
+            ELSE withdrawal.second_approved_by
+        END,
+        second_approved_at = CASE
+            WHEN withdrawal.state = 'awaiting_second_approval' AND v_action = 'approve' THEN v_now
+            ELSE withdrawal.second_approved_at
+        END,
+        reviewed_by = CASE
+            WHEN v_action IN ('approve', 'approve_first', 'reject', 'cancel') THEN p_admin_id
+            ELSE withdrawal.reviewed_by
+        END,
+        reviewed_at = CASE
+            WHEN v_action IN ('approve', 'approve_first', 'reject', 'cancel') THEN v_now ELSE withdrawal.reviewed_at
+        END,
+        review_reason = CASE
+            WHEN v_action IN ('approve', 'approve_first', 'reject', 'cancel') THEN p_reason
+            ELSE withdrawal.review_reason
+        END,
+        -- Of the attempt in hand; a step without one leaves them.
+        provider = CASE WHEN v_attempt_state IS NULL THEN withdrawal.provider ELSE v_attempt.provider END,
+        provider_ref = CASE WHEN v_attempt_state IS NULL THEN withdrawal.provider_ref ELSE v_attempt.provider_ref END,
+        provider_event_id = CASE
+            WHEN v_attempt_state IS NULL THEN withdrawal.provider_event_id ELSE v_attempt.provider_event_id
+        END,
+        failure_code = CASE WHEN v_attempt_state IS NULL THEN withdrawal.failure_code ELSE v_attempt.failure_code END
+    WHERE
+        withdrawal.tenant_id = p_tenant_id
+        AND withdrawal.player_id = p_player_id
+        AND withdrawal.id = p_withdrawal_id
+    RETURNING withdrawal.state, withdrawal.version INTO state, version;
+    code := 'moved';
+    RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION public.withdrawal_post_v1(p_withdrawal public.withdrawals, p_types text[], p_attempt_number integer, p_provider text, p_provider_ref text, p_provider_event_id text, p_evidence_ref text, p_occurred_at timestamp with time zone) RETURNS public.ledger_result_v1[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_count CONSTANT INTEGER := cardinality(p_types);
+    v_return_no CONSTANT INTEGER := array_position(p_types, 'withdraw_returned');
+    v_base CONSTANT TEXT := 'wd_' || p_withdrawal.id || coalesce('_' || p_attempt_number, '');
+    v_variant INTEGER := 1;
+    v_keys TEXT[];
+    v_hashes BYTEA[];
+    v_debits TEXT[] := array_fill(NULL::TEXT, ARRAY[v_count]);
+    v_credits TEXT[] := array_fill(NULL::TEXT, ARRAY[v_count]);
+    v_event_ids TEXT[] := array_fill(NULL::TEXT, ARRAY[v_count]);
+    v_results LEDGER_RESULT_V1[];
+BEGIN
+    LOOP
+        v_keys := array_fill(v_base || CASE WHEN v_variant > 1 THEN '~' || v_variant ELSE '' END, ARRAY[v_count]);
+        EXIT WHEN NOT EXISTS (
+            SELECT
+            FROM ledger_refusals AS refusal
+            WHERE
+                refusal.tenant_id = p_withdrawal.tenant_id
+                AND refusal.player_id = p_withdrawal.player_id
+                AND refusal.type = ANY(p_types)
+                AND refusal.idempotency_key = v_keys[1]
+        );
+        v_variant := v_variant + 1;
+    END LOOP;
+
+    -- A return is two transactions of one type: told apart by their accounts, and the second one's key is its own.
+    IF v_return_no IS NOT NULL THEN
+        v_debits[v_return_no] := 'psp:' || p_provider || ':clearing';
+        v_credits[v_return_no] := 'house:returns';
+        v_debits[v_return_no + 1] := 'house:returns';
+        v_credits[v_return_no + 1] := 'player:available';
+        v_keys[v_return_no + 1] := v_keys[v_return_no + 1] || '_credit';
+    END IF;
+    -- One provider event is one transaction's: the one at the provider's clearing account.
+    v_event_ids[coalesce(v_return_no, v_count)] := p_provider_event_id;
+
+    SELECT array_agg(
+        sha256(convert_to(concat_ws(':', line.type, line.key, p_withdrawal.amount, p_withdrawal.currency), 'UTF8'))
+        ORDER BY line.no
+    )
+    INTO v_hashes
+    FROM unnest(p_types, v_keys) WITH ORDINALITY AS line (type, key, no);
+
+    SELECT array_agg(posted ORDER BY posted.event_no) INTO v_results
+    FROM ledger_post_v1(
+        p_tenant_ids => array_fill(p_withdrawal.tenant_id, ARRAY[v_count]),
+        p_player_ids => array_fill(p_withdrawal.player_id, ARRAY[v_count]),
+        p_currencies => array_fill(p_withdrawal.currency, ARRAY[v_count]),
+        p_types => p_types,
+        p_amounts => array_fill(p_withdrawal.amount, ARRAY[v_count]),
+        p_idempotency_keys => v_keys,
+        p_request_hashes => v_hashes,
+        p_references => array_fill(p_withdrawal.id, ARRAY[v_count]),
+        p_providers => array_fill(p_provider, ARRAY[v_count]),
+        p_provider_refs => array_fill(coalesce(p_evidence_ref, p_provider_ref), ARRAY[v_count]),
+        p_provider_event_ids => v_event_ids,
+        p_debit_accounts => v_debits,
+        p_credit_accounts => v_credits,
+        p_journal_ids => CASE WHEN v_count > 1 THEN array_fill(uuid_v7(), ARRAY[v_count]) END,
+        p_occurred_ats => array_fill(p_occurred_at, ARRAY[v_count]),
+        p_by_player => NULL,
+        p_metadata => NULL
+    ) AS posted;
+    RETURN v_results;
 END
 $$;
 
@@ -1489,6 +1947,33 @@ CREATE TABLE public.legacy_movements (
     recorded_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.payout_attempts (
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    withdrawal_id uuid NOT NULL,
+    number integer NOT NULL,
+    provider text NOT NULL,
+    account_id text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    state text NOT NULL,
+    provider_ref text,
+    provider_event_id text,
+    provider_sequence bigint,
+    failure_code text,
+    evidence_ref text,
+    created_at timestamp with time zone NOT NULL,
+    state_at timestamp with time zone NOT NULL,
+    checked_at timestamp with time zone,
+    next_check_at timestamp with time zone,
+    checks integer DEFAULT 0 NOT NULL,
+    CONSTRAINT payout_attempts_amount_check CHECK ((amount > 0)),
+    CONSTRAINT payout_attempts_check_check CHECK (((state = ANY (ARRAY['created'::text, 'pending'::text, 'unknown'::text])) = (next_check_at IS NOT NULL))),
+    CONSTRAINT payout_attempts_number_check CHECK (((number >= 1) AND (number <= 99999))),
+    CONSTRAINT payout_attempts_rail_check CHECK ((((provider = 'manual'::text) = (evidence_ref IS NOT NULL)) AND ((provider = 'manual'::text) = (account_id IS NULL)))),
+    CONSTRAINT payout_attempts_state_check CHECK ((state = ANY (ARRAY['created'::text, 'pending'::text, 'unknown'::text, 'paid'::text, 'failed'::text, 'returned'::text])))
+);
+
 CREATE TABLE public.players (
     id uuid DEFAULT public.uuid_v7() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -1511,6 +1996,33 @@ CREATE TABLE public.psp_accounts (
     account_id text NOT NULL,
     tenant_id uuid NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.reconciliation_findings (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid,
+    tx_id uuid,
+    provider_event_id text,
+    provider_ref text,
+    finding_type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'OPEN'::text NOT NULL,
+    message text NOT NULL,
+    evidence jsonb NOT NULL,
+    evidence_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    run_id uuid,
+    resolution_code text,
+    resolution_note text,
+    resolved_by uuid,
+    resolved_at timestamp with time zone,
+    occurrences bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
 );
 
 CREATE TABLE public.service_instances (
@@ -1604,23 +2116,24 @@ CREATE TABLE public.wallet_balances (
 )
 WITH (fillfactor='70');
 
-CREATE TABLE public.withdrawals (
-    id uuid NOT NULL,
+CREATE TABLE public.withdrawal_deed_keys (
     tenant_id uuid NOT NULL,
     player_id uuid NOT NULL,
-    amount bigint NOT NULL,
-    currency text NOT NULL,
-    state text NOT NULL,
-    method text NOT NULL,
-    address text NOT NULL,
+    operation text NOT NULL,
     idempotency_key text NOT NULL,
     request_hash bytea NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT withdrawals_amount_check CHECK ((amount > 0)),
-    CONSTRAINT withdrawals_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'awaiting_second_approval'::text, 'approved'::text, 'processing'::text, 'paid'::text, 'rejected'::text, 'cancelled'::text, 'failed'::text, 'returned'::text])))
-)
-WITH (fillfactor='90');
+    withdrawal_id uuid NOT NULL,
+    answered jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.withdrawal_transitions (
+    from_state text NOT NULL,
+    action text NOT NULL,
+    to_state text NOT NULL,
+    ledger_types text[] NOT NULL,
+    is_by_admin boolean GENERATED ALWAYS AS ((action !~~ 'payout_%'::text)) STORED NOT NULL
+);
 
 ALTER TABLE ONLY mockpsp.payments
     ADD CONSTRAINT payments_pkey PRIMARY KEY (idempotency_key);
@@ -1667,11 +2180,20 @@ ALTER TABLE ONLY public.ledger_transactions
 ALTER TABLE ONLY public.legacy_movements
     ADD CONSTRAINT legacy_movements_pkey PRIMARY KEY (tenant_id, player_id, type, idempotency_key);
 
+ALTER TABLE ONLY public.payout_attempts
+    ADD CONSTRAINT payout_attempts_pkey PRIMARY KEY (tenant_id, player_id, withdrawal_id, number);
+
 ALTER TABLE ONLY public.players
     ADD CONSTRAINT players_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_pkey PRIMARY KEY (provider, account_id);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
@@ -1690,6 +2212,12 @@ ALTER TABLE ONLY public.tenants
 
 ALTER TABLE ONLY public.wallet_balances
     ADD CONSTRAINT wallet_balances_pkey PRIMARY KEY (tenant_id, player_id, currency);
+
+ALTER TABLE ONLY public.withdrawal_deed_keys
+    ADD CONSTRAINT withdrawal_deed_keys_pkey PRIMARY KEY (tenant_id, player_id, operation, idempotency_key);
+
+ALTER TABLE ONLY public.withdrawal_transitions
+    ADD CONSTRAINT withdrawal_transitions_pkey PRIMARY KEY (from_state, action);
 
 ALTER TABLE ONLY public.withdrawals
     ADD CONSTRAINT withdrawals_idempotency_key UNIQUE (tenant_id, player_id, idempotency_key);
@@ -1721,6 +2249,16 @@ CREATE INDEX ledger_transactions_reference_index ON public.ledger_transactions U
 
 CREATE UNIQUE INDEX legacy_movements_provider_event_key ON public.legacy_movements USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
 
+CREATE INDEX payout_attempts_due_index ON public.payout_attempts USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
+
+CREATE UNIQUE INDEX payout_attempts_evidence_key ON public.payout_attempts USING btree (tenant_id, evidence_ref) WHERE (evidence_ref IS NOT NULL);
+
+CREATE UNIQUE INDEX payout_attempts_open_key ON public.payout_attempts USING btree (tenant_id, player_id, withdrawal_id) WHERE (state = ANY (ARRAY['created'::text, 'pending'::text, 'unknown'::text]));
+
+CREATE INDEX payout_attempts_provider_index ON public.payout_attempts USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
+
+CREATE INDEX payout_attempts_withdrawal_index ON public.payout_attempts USING btree (withdrawal_id, number);
+
 CREATE UNIQUE INDEX players_email_key ON public.players USING btree (tenant_id, email);
 
 CREATE UNIQUE INDEX players_external_id_key ON public.players USING btree (tenant_id, external_id) WHERE (external_id IS NOT NULL);
@@ -1729,11 +2267,25 @@ CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id D
 
 CREATE INDEX psp_accounts_tenant_index ON public.psp_accounts USING btree (tenant_id, provider, account_id);
 
+CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
+
+CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
+
+CREATE INDEX withdrawals_amount_index ON public.withdrawals USING btree (tenant_id, amount, id);
+
+CREATE INDEX withdrawals_created_index ON public.withdrawals USING btree (created_at, id);
 
 CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
 
+CREATE INDEX withdrawals_method_index ON public.withdrawals USING btree (tenant_id, method, created_at, id);
+
 CREATE INDEX withdrawals_player_index ON public.withdrawals USING btree (tenant_id, player_id, created_at DESC, id DESC);
+
+CREATE INDEX withdrawals_state_index ON public.withdrawals USING btree (tenant_id, state, created_at, id);
+
+CREATE INDEX withdrawals_tenant_index ON public.withdrawals USING btree (tenant_id, created_at, id);
 
 CREATE OR REPLACE VIEW public.flag_levels AS
  SELECT flag.flag,
@@ -1773,11 +2325,17 @@ ALTER TABLE ONLY public.ledger_transaction_types
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_debit_fkey FOREIGN KEY (debit_account) REFERENCES public.ledger_accounts(account);
 
+ALTER TABLE ONLY public.payout_attempts
+    ADD CONSTRAINT payout_attempts_withdrawal_fkey FOREIGN KEY (tenant_id, player_id, withdrawal_id) REFERENCES public.withdrawals(tenant_id, player_id, id);
+
 ALTER TABLE ONLY public.players
     ADD CONSTRAINT players_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.psp_accounts
     ADD CONSTRAINT psp_accounts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
@@ -1803,10 +2361,32 @@ GRANT ALL ON FUNCTION public.ledger_post_v1(p_tenant_ids uuid[], p_player_ids uu
 
 REVOKE ALL ON FUNCTION public.ledger_replay_v1(p_tenant_ids uuid[], p_player_ids uuid[], p_types text[], p_amounts bigint[], p_idempotency_keys text[], p_request_hashes bytea[], p_providers text[], p_provider_event_ids text[], p_wanted boolean[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.payout_claim_due_v1(p_now timestamp with time zone, p_lease interval, p_limit integer) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.payout_claim_one_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_now timestamp with time zone, p_interval interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.payout_claim_one_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_now timestamp with time zone, p_interval interval) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.payout_note_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_number integer, p_state text, p_provider_ref text, p_provider_sequence bigint, p_check_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.payout_note_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_number integer, p_state text, p_provider_ref text, p_provider_sequence bigint, p_check_after interval) TO hakem_service;
+
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.withdrawal_lock_v1(p_tenant_id uuid, p_withdrawal_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.withdrawal_lock_v1(p_tenant_id uuid, p_withdrawal_id uuid) TO hakem_service;
+
+GRANT SELECT ON TABLE public.withdrawals TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.withdrawal_matching_v1(p_tenant_id uuid, p_asked_tenant_id uuid, p_state text, p_player_id uuid, p_method text, p_currency text, p_least_amount bigint, p_greatest_amount bigint, p_least_amounts jsonb, p_greatest_amounts jsonb, p_date_from timestamp with time zone, p_date_to timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.withdrawal_matching_v1(p_tenant_id uuid, p_asked_tenant_id uuid, p_state text, p_player_id uuid, p_method text, p_currency text, p_least_amount bigint, p_greatest_amount bigint, p_least_amounts jsonb, p_greatest_amounts jsonb, p_date_from timestamp with time zone, p_date_to timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.withdrawal_move_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_action text, p_expected_version integer, p_admin_id uuid, p_reason text, p_approvals_needed integer, p_attempt_number integer, p_provider text, p_account_id text, p_evidence_ref text, p_provider_ref text, p_provider_event_id text, p_provider_sequence bigint, p_failure_code text, p_occurred_at timestamp with time zone, p_check_after interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.withdrawal_move_v1(p_tenant_id uuid, p_player_id uuid, p_withdrawal_id uuid, p_action text, p_expected_version integer, p_admin_id uuid, p_reason text, p_approvals_needed integer, p_attempt_number integer, p_provider text, p_account_id text, p_evidence_ref text, p_provider_ref text, p_provider_event_id text, p_provider_sequence bigint, p_failure_code text, p_occurred_at timestamp with time zone, p_check_after interval) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.withdrawal_post_v1(p_withdrawal public.withdrawals, p_types text[], p_attempt_number integer, p_provider text, p_provider_ref text, p_provider_event_id text, p_evidence_ref text, p_occurred_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.withdrawal_request_v1(p_withdrawal_ids uuid[], p_tenant_ids uuid[], p_player_ids uuid[], p_currencies text[], p_amounts bigint[], p_methods text[], p_addresses text[], p_idempotency_keys text[], p_request_hashes bytea[]) TO hakem_service;
@@ -1849,6 +2429,8 @@ GRANT SELECT ON TABLE public.ledger_transactions TO hakem_service;
 
 GRANT SELECT ON TABLE public.legacy_movements TO hakem_service;
 
+GRANT SELECT ON TABLE public.payout_attempts TO hakem_service;
+
 GRANT SELECT,INSERT ON TABLE public.players TO hakem_service;
 
 GRANT UPDATE(external_id) ON TABLE public.players TO hakem_service;
@@ -1867,6 +2449,8 @@ GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO hakem_service;
@@ -1881,4 +2465,8 @@ GRANT SELECT ON TABLE public.tenant_modes TO hakem_service;
 
 GRANT SELECT ON TABLE public.wallet_balances TO hakem_service;
 
-GRANT SELECT ON TABLE public.withdrawals TO hakem_service;
+GRANT SELECT,INSERT ON TABLE public.withdrawal_deed_keys TO hakem_service;
+
+GRANT UPDATE(answered) ON TABLE public.withdrawal_deed_keys TO hakem_service;
+
+GRANT SELECT ON TABLE public.withdrawal_transitions TO hakem_service;

@@ -47,7 +47,7 @@ FROM (
     (
         SELECT
             withdrawal.id, 'withdrawal', withdrawal.amount, withdrawal.currency, withdrawal.state, withdrawal.method,
-            withdrawal.idempotency_key, NULL, NULL, NULL,
+            withdrawal.idempotency_key, withdrawal.provider, withdrawal.provider_ref, withdrawal.provider_event_id,
             withdrawal.created_at, withdrawal.updated_at
         FROM withdrawals AS withdrawal
         WHERE withdrawal.tenant_id = %(tenant_id)s AND withdrawal.player_id = %(player_id)s
