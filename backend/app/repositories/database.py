@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, IsolationLevel, sql
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
@@ -100,6 +100,21 @@ class Database:
         """A connection in one READ COMMITTED transaction, committed when the block ends well. Raises DatabaseAway."""
         async with self.connection() as conn, conn.transaction():
             yield conn
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """A connection in one transaction that only reads, as all is at its first query. Raises DatabaseAway."""
+        async with self.connection() as conn:
+            await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+            await conn.set_read_only(True)
+            try:
+                async with conn.transaction():
+                    yield conn
+            finally:
+                # Back to the pool as it came; one that broke does not go back.
+                if not conn.closed:
+                    await conn.set_isolation_level(None)
+                    await conn.set_read_only(None)
 
     async def _configure(self, conn: Connection) -> None:
         if self._engine.set_role is not None:
