@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import gc
 import importlib.metadata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, middleware, ops, problems, wallet
+from backend.app.api import auth, finance, middleware, ops, problems, wallet
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -26,6 +26,8 @@ from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
+from backend.app.psp import mockpsp
+from backend.app.psp.adapter import PspAdapter
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import home
 from backend.app.repositories.database import Database
@@ -36,8 +38,10 @@ from backend.app.services import logs
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.audit import Audit
 from backend.app.services.deposits import Deposits
+from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
+from backend.app.services.payouts import Payouts
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.sign_in import SignIn
@@ -71,8 +75,11 @@ def create_app() -> Litestar:
     return build(settings, resolve(settings))
 
 
-def build(settings: Settings, engine: Engine) -> Litestar:
-    """Wire everything. The engine is the application's from now on: it is closed when the application stops."""
+def build(settings: Settings, engine: Engine, *, adapters: Mapping[str, PspAdapter] | None = None) -> Litestar:
+    """Wire everything. The engine is the application's from now on: it is closed when the application stops.
+
+    adapters: by provider, in the place of those that the settings name.
+    """
     assert settings.jwt_secret is not None, "ensure_startable or with_dev_secrets has seen to it"
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
@@ -84,9 +91,11 @@ def build(settings: Settings, engine: Engine) -> Litestar:
     mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
     wallets = Wallets(database)
     withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
+    mock_psp = MockPsp(database)
+    payouts = Payouts(database, adapters or {mockpsp.PROVIDER: mock_psp}, mismatches)
     deposits = Deposits(
         database,
-        MockPsp(database),
+        mock_psp,
         wallets,
         mismatches,
         is_dev=is_dev,
@@ -127,6 +136,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
         "wallets": wallets,
         "withdrawals": withdrawals,
         "deposits": deposits,
+        "finance": Finance(database, payouts, mismatches, four_eyes_threshold=settings.four_eyes_threshold),
         "readiness": readiness,
     }
     app = Litestar(
@@ -140,6 +150,7 @@ def build(settings: Settings, engine: Engine) -> Litestar:
                     players_api.router,
                     audit_api.router,
                     wallet.router,
+                    finance.router,
                 ],
             ),
             ops.get_health,

@@ -222,7 +222,7 @@ async def list_ledger(
     )
     last_version = page[-1]["wallet_version"] if page else None
     return CursorPage(
-        items=[_ledger_out(row) for row in page],
+        items=[ledger_transaction_out(row) for row in page],
         meta=CursorMeta(
             total=total, limit=limit, offset=offset, next_cursor=next_cursor(last_version, size=len(page), limit=limit)
         ),
@@ -269,7 +269,8 @@ def _player_out(player: Player) -> PlayerOut:
     )
 
 
-def _ledger_out(row: dict[str, Any]) -> LedgerTransactionOut:
+def ledger_transaction_out(row: dict[str, Any]) -> LedgerTransactionOut:
+    """One row of a ledger, its amounts in major units."""
     amounts = {
         name: money.format_amount(row[name], currency=row["currency"])
         for name in ("amount", "available_after", "pending_after")
