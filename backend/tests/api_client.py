@@ -1,7 +1,7 @@
 """The application as a client sees it: the real ASGI application with its life span, and players who hold tokens."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from backend.app import main
 from backend.app.api.tokens import Tokens
 from backend.app.domain.identity import PlayerIdentity
+from backend.app.psp.adapter import PspAdapter
 from backend.tests.factories import Player, engine_of, new_key, settings_of
 
 if TYPE_CHECKING:  # conftest.py makes its fixtures with this module
@@ -60,10 +61,12 @@ class WalletClient:
 
 
 @asynccontextmanager
-async def serving(database: "Database", **values: Any) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application on a database, with these settings and the defaults."""
+async def serving(
+    database: "Database", *, adapters: Mapping[str, PspAdapter] | None = None, **values: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application on a database, with these settings and the defaults, and providers of the test's."""
     settings = settings_of(database, jwt_secret=SecretStr(JWT_SECRET), **values)
-    app = main.build(settings, engine_of(database))
+    app = main.build(settings, engine_of(database), adapters=adapters)
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]  # the frameworks type ASGI differently
     async with _alive(app), httpx.AsyncClient(transport=transport, base_url="http://hakem") as client:
         yield client

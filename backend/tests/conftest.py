@@ -26,6 +26,7 @@ from backend.app.repositories.embedded_postgres import OWNER_ROLE, SERVICE_ROLE,
 from backend.app.repositories.faults import EmbeddedPostgresError
 from backend.tests import api_client, factories
 from backend.tests.factories import Owner
+from backend.tests.finance_desk import desk, desk_app  # noqa: F401 - fixtures
 from backend.tests.fixtures import people  # noqa: F401 - a fixture
 
 # The embedded server's first database, migrated once; nobody connects to it afterwards.

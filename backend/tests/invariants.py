@@ -73,9 +73,35 @@ CROSS JOIN LATERAL (
     SELECT coalesce(sum(amount), 0) AS amount
     FROM withdrawals
     WHERE player_id = wallet.player_id AND currency = wallet.currency
-        AND state IN ('requested', 'awaiting_second_approval', 'approved', 'processing')
+        AND state IN ('requested', 'awaiting_second_approval', 'approved', 'processing', 'failed')
 ) AS open
 WHERE %(with_withdrawals)s AND wallet.balance_real_pending <> open.amount
+UNION ALL
+SELECT '3 in transit is not the open attempts', player_id::TEXT, format('%%s, attempts %%s', moved.amount, open.amount)
+FROM (
+    SELECT player_id, currency, coalesce(sum(amount) FILTER (WHERE account = 'player:in_transit'), 0) AS amount
+    FROM leg GROUP BY player_id, currency
+) AS moved
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(amount), 0) AS amount
+    FROM payout_attempts
+    WHERE tenant_id = %(tenant_id)s AND player_id = moved.player_id AND currency = moved.currency
+        AND state IN ('created', 'pending', 'unknown')
+) AS open
+WHERE %(with_withdrawals)s AND moved.amount <> open.amount
+UNION ALL
+SELECT '3 a withdrawal and its last attempt disagree', withdrawal.id::TEXT,
+    format('%%s, %%s', withdrawal.state, last.state)
+FROM withdrawals AS withdrawal
+LEFT JOIN LATERAL (
+    SELECT state FROM payout_attempts
+    WHERE withdrawal_id = withdrawal.id AND tenant_id = withdrawal.tenant_id ORDER BY number DESC LIMIT 1
+) AS last ON TRUE
+WHERE withdrawal.tenant_id = %(tenant_id)s AND CASE
+    WHEN withdrawal.state = 'processing' THEN last.state IS NULL OR last.state NOT IN ('created', 'pending', 'unknown')
+    WHEN withdrawal.state IN ('paid', 'failed', 'returned') THEN last.state IS DISTINCT FROM withdrawal.state
+    ELSE last.state IS NOT NULL AND last.state <> 'failed'
+END
 UNION ALL
 SELECT '4 legacy column and snapshot differ', player.id::TEXT,
     format('%%s/%%s, snapshot %%s/%%s', player.balance_real_available, player.balance_real_held,

@@ -154,13 +154,19 @@ async def test_one_active_owner_always_remains(new_database: Any) -> None:
 
 async def test_owner_of_the_environment_is_made_once(new_database: Any) -> None:
     database: Database = new_database()
-    given = {"bootstrap_owner_email": "Boss@Example.com", "bootstrap_owner_password": SecretStr(PASSWORD)}
+    given: dict[str, Any] = {
+        "bootstrap_owner_email": "Boss@Example.com",
+        "bootstrap_owner_password": SecretStr(PASSWORD),
+    }
     async with connect_owner(database) as owner, serving(database, **given) as http, serving(database, **given):
         signed_in = (
             await People(http, owner).nobody().post("/auth/login", {"email": "boss@example.com", "password": PASSWORD})
         )
         assert signed_in.json()["admin"]["is_platform_owner"] is True
-        changed = {"bootstrap_owner_email": "boss@example.com", "bootstrap_owner_password": SecretStr("another one")}
+        changed: dict[str, Any] = {
+            "bootstrap_owner_email": "boss@example.com",
+            "bootstrap_owner_password": SecretStr("another one"),
+        }
         async with serving(database, **changed) as later:
             again = (
                 await People(later, owner)
@@ -174,7 +180,10 @@ async def test_owner_of_the_environment_is_made_once(new_database: Any) -> None:
 
 async def test_processes_that_start_together_make_one_owner(new_database: Any) -> None:
     database: Database = new_database()
-    given = {"bootstrap_owner_email": "boss@example.com", "bootstrap_owner_password": SecretStr(PASSWORD)}
+    given: dict[str, Any] = {
+        "bootstrap_owner_email": "boss@example.com",
+        "bootstrap_owner_password": SecretStr(PASSWORD),
+    }
 
     async def start() -> None:
         async with serving(database, **given):
