@@ -70,7 +70,7 @@ async def test_service_may_not_write_what_decides_about_a_players_money(
     assert await sides(owner, player) == both(105)
 
 
-@pytest.mark.parametrize("function", ["ledger_open_wallets_v1", "ledger_replay_v1"])
+@pytest.mark.parametrize("function", ["ledger_open_wallets_v1", "ledger_post_many_v1", "ledger_replay_v1"])
 async def test_service_may_not_call_what_only_the_door_calls_under_its_locks(pools: Pools, function: str) -> None:
     async with pools.connection() as conn:
         cursor = await conn.execute(

@@ -258,6 +258,16 @@ async def test_twin_by_key_and_by_provider_event_is_found_by_either(
     assert await sides(owner, player) == both(40)
 
 
+async def test_provider_event_that_was_refused_is_decided_anew_under_another_key(
+    owner: Owner, pools: Pools, tenant_id: UUID
+) -> None:
+    player = await make_player(owner, tenant_id)
+    provider_event = {"provider": "mockpsp", "provider_event_id": new_key()}
+    results = await post(pools, hold(player, 5, **provider_event), deposit(player, 7, **provider_event))
+    assert [result.code for result in results] == [PostCode.INSUFFICIENT_FUNDS, APPLIED]
+    assert await sides(owner, player) == both(7)
+
+
 @pytest.mark.parametrize("known", [1, 2])
 async def test_journal_of_which_one_line_is_known_answers_every_line_and_moves_nothing(
     owner: Owner, pools: Pools, tenant_id: UUID, known: int

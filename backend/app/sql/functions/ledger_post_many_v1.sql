@@ -108,7 +108,11 @@ BEGIN
                     FROM unnest(v_applied || v_refused) AS stored
                     WHERE
                         v_events[stored.event_no].key_no = v_event.key_no
-                        OR v_events[stored.event_no].provider_event_no = v_event.provider_event_no
+                        -- A refusal binds its key, and not the provider's event: under another key that is decided anew.
+                        OR (
+                            stored.code = 'applied'
+                            AND v_events[stored.event_no].provider_event_no = v_event.provider_event_no
+                        )
                 )
                 THEN
                     v_replays := coalesce(v_replays, array_fill(FALSE, ARRAY[v_count]));
