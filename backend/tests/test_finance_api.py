@@ -194,8 +194,8 @@ async def test_detail_tells_the_whole_story(desk: Desk) -> None:
     assert [row["type"] for row in detail["ledger"]] == [
         "withdraw_requested", "withdraw_dispatched", "payout_failed", "withdraw_dispatched", "withdraw_paid",
     ]  # fmt: skip
-    assert detail["transaction"]["allowed_actions"] == []
-    assert response.headers["etag"] == f'"{detail["transaction"]["version"]}"' == '"8"'
+    assert detail["allowed_actions"] == []
+    assert response.headers["etag"] == f'"{detail["version"]}"' == '"8"'
 
 
 # ---------------------------------------------------------------------------------------------------------------------

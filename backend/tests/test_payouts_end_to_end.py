@@ -176,7 +176,7 @@ async def test_each_payout_ends_as_the_provider_really_did_it(house: House) -> N
     async def state(scenario: str | None) -> str:
         detail = await house.finance.get(f"{FINANCE}/{begun[scenario][1]}")
         assert detail.status_code == OK, detail.text
-        return str(detail.json()["transaction"]["state"])
+        return str(detail.json()["state"])
 
     async def is_settled() -> bool:
         await house.hurry()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -143,10 +143,9 @@ class AttemptOut(msgspec.Struct, kw_only=True):
     checks: int
 
 
-class WithdrawalDetailOut(msgspec.Struct, kw_only=True):
-    """Everything about a withdrawal: what happened in order, the attempts and the ledger in order."""
+class WithdrawalDetailOut(WithdrawalOut, kw_only=True):
+    """A withdrawal with its history: what happened, the attempts and the ledger, each in order."""
 
-    transaction: WithdrawalOut
     timeline: list[TimelineEntryOut]
     attempts: list[AttemptOut]
     ledger: list[LedgerTransactionOut]
@@ -176,9 +175,16 @@ class BulkAnswer(msgspec.Struct, kw_only=True):
 
 def withdrawal_out(withdrawal: FinanceWithdrawal, *, allowed_actions: tuple[Action, ...]) -> WithdrawalOut:
     """A withdrawal as it is answered."""
-    fields = withdrawal._asdict()
-    fields["amount"] = format_amount(withdrawal.amount, currency=withdrawal.currency)
-    return WithdrawalOut(tx_id=withdrawal.id, type="withdrawal", allowed_actions=list(allowed_actions), **fields)
+    return WithdrawalOut(**_fields(withdrawal, allowed_actions=allowed_actions))
+
+
+def _fields(withdrawal: FinanceWithdrawal, *, allowed_actions: tuple[Action, ...]) -> dict[str, Any]:
+    return withdrawal._asdict() | {
+        "tx_id": withdrawal.id,
+        "type": "withdrawal",
+        "amount": format_amount(withdrawal.amount, currency=withdrawal.currency),
+        "allowed_actions": list(allowed_actions),
+    }
 
 
 def withdrawal_detail_out(detail: WithdrawalDetail, *, allowed_actions: tuple[Action, ...]) -> WithdrawalDetailOut:
@@ -208,7 +214,7 @@ def withdrawal_detail_out(detail: WithdrawalDetail, *, allowed_actions: tuple[Ac
         for deed in reversed(detail.deeds)
     ]
     return WithdrawalDetailOut(
-        transaction=withdrawal_out(withdrawal, allowed_actions=allowed_actions),
+        **_fields(withdrawal, allowed_actions=allowed_actions),
         timeline=[requested, *deeds],
         attempts=[_attempt_out(attempt) for attempt in reversed(detail.attempts)],
         ledger=[ledger_transaction_out(row) for row in detail.transactions],
