@@ -3,9 +3,11 @@
 import asyncio
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from backend.app.domain.identity import Role
 from backend.config import CHECKOUT
 from backend.scripts import write_error_codes
+from backend.tests.conftest import Database
 from backend.tests.processes import ServeProcess, running_service
 
 README = CHECKOUT / "README.md"
@@ -142,6 +145,44 @@ async def test_what_a_document_says_to_type_answers_what_it_says(
     assert done.returncode == 0, done.stderr
     assert re.findall(r"^HTTP/1.1 (\d{3})", done.stdout, re.MULTILINE) == promised
     assert [text for text in expected if text not in done.stdout] == []
+
+
+def test_guide_of_an_existing_platform_can_be_typed(new_database: Callable[..., Database], tmp_path: Path) -> None:
+    database = new_database()
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        row = owner.execute(
+            "INSERT INTO tenants (slug, name, base_currency) VALUES ('existing', 'Existing', 'USD') RETURNING id"
+        ).fetchone()
+        assert row is not None
+        (tmp_path / "players.csv").write_text(
+            "external_id,email,username,currency,balance_available,balance_held,kyc_status\n"
+            "1,a@example.com,a,USD,50.00,20.00,verified\n2,b@example.com,b,USD,7.00,0,pending\n"
+        )
+        text = (CHECKOUT / "docs/bring-an-existing-platform.md").read_text("utf-8")
+        blocks = re.findall(r"^```sh\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+        assert len(blocks) >= 4
+        typed = re.sub(r"\bTENANT\b", str(row[0]), "".join(blocks)).replace(
+            "hakem ", f"{sys.executable} -m backend.scripts "
+        )
+        done = subprocess.run(
+            ["sh", "-euc", f"cd {shlex.quote(str(tmp_path))}\n{typed}"],
+            env={
+                **os.environ,
+                "DATABASE_URL": database.service_url,
+                "DATABASE_OWNER_URL": database.owner_url,
+                "HAKEM_HOME": str(tmp_path / "home"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "scanned=2 created=2 skipped_exists=0 updated_forced=0 errors=0" in done.stdout
+        wallets = owner.execute(
+            "SELECT balance_real_available, balance_real_pending FROM wallet_balances ORDER BY 1 DESC"
+        ).fetchall()
+    assert wallets == [(50_00, 20_00), (7_00, 0)]
 
 
 def test_table_of_error_codes_is_what_the_code_declares() -> None:
