@@ -28,7 +28,7 @@ SQL = sql.load("backfill")
 
 # Beside the ledger's namespaces (functions/ledger_post_v1.sql).
 _LOCK_NAMESPACE: Final = 4711005
-_CURRENCIES: Final = sorted(CURRENCY_EXPONENTS)
+_CURRENCIES: Final = " ".join(sorted(CURRENCY_EXPONENTS))
 TENANTS_PAGE: Final = 200
 
 # A row that the database will not take: the wallet's own fault, not the moment's.

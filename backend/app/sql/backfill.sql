@@ -105,7 +105,7 @@ SELECT
     differing,
     unexplained_holds
 FROM backfill_chunk_v1(
-    %(run_id)s, %(lease_token)s, %(rows)s, %(currencies)b, %(rows_per_second)s, %(error_code)s, %(error_detail)s
+    %(run_id)s, %(lease_token)s, %(rows)s, %(currencies)s, %(rows_per_second)s, %(error_code)s, %(error_detail)s
 );
 
 -- name: note_throttle
@@ -185,7 +185,7 @@ SELECT
     (array_agg(page.ids[cardinality(page.ids)]))[1] AS last_id
 FROM page
 CROSS JOIN LATERAL backfill_judge_v1(
-    %(tenant_id)s, page.ids, %(currencies)b, %(arbiter)s, %(is_forced)s
+    %(tenant_id)s, page.ids, %(currencies)s, %(arbiter)s, %(is_forced)s
 ) AS judged
 GROUP BY judged.outcome, judged.currency;
 
@@ -215,7 +215,7 @@ SELECT
     NULL AS detail
 FROM page
 CROSS JOIN LATERAL backfill_judge_v1(
-    %(tenant_id)s, page.ids, %(currencies)b, %(arbiter)s, %(is_forced)s
+    %(tenant_id)s, page.ids, %(currencies)s, %(arbiter)s, %(is_forced)s
 ) AS judged
 WHERE judged.outcome = ANY(%(outcomes)b)
 ORDER BY

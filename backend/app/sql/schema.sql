@@ -81,7 +81,7 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 	mode_is_refused boolean
 );
 
-CREATE FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) RETURNS TABLE(code text, phase text, scanned bigint, created bigint, skipped_exists bigint, updated_forced bigint, errors bigint, differing bigint, unexplained_holds bigint)
+CREATE FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) RETURNS TABLE(code text, phase text, scanned bigint, created bigint, skipped_exists bigint, updated_forced bigint, errors bigint, differing bigint, unexplained_holds bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET lock_timeout TO '500ms'
@@ -248,7 +248,8 @@ BEGIN
 
     IF v_open IS NOT NULL THEN
         SELECT array_agg(judged.player_id ORDER BY judged.player_id) INTO v_opened FROM unnest(v_open) AS judged;
-        PERFORM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened);
+        PERFORM opened.player_id
+        FROM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened) AS opened;
         -- 6. Verify, by reading what was written: the wallet and the last row of its ledger say what
         -- the legacy column said under the lock.
         SELECT count(*) INTO v_verified
@@ -381,7 +382,7 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text[], p_arbiter text, p_is_forced boolean) RETURNS SETOF public.backfill_judgement_v1
+CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text, p_arbiter text, p_is_forced boolean) RETURNS SETOF public.backfill_judgement_v1
     LANGUAGE sql STABLE
     AS $$
     SELECT
@@ -407,7 +408,7 @@ CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], 
                     ELSE 'updated_forced'
                 END
             -- From here on the legacy balance is what the wallet would get.
-            WHEN player.currency <> ALL(p_currencies) THEN 'unknown_currency'
+            WHEN strpos(p_currencies, player.currency) = 0 THEN 'unknown_currency'
             WHEN least(player.balance_real_available, player.balance_real_held) < 0 THEN 'negative_balance'
             -- What no entrance of ours takes either (AMOUNT_MINOR_MAX): not money but somebody's mistake.
             WHEN greatest(player.balance_real_available, player.balance_real_held) > 1000000000000000
@@ -482,7 +483,7 @@ CREATE TABLE public.backfill_runs (
 )
 WITH (fillfactor='50');
 
-CREATE FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text[], OUT page uuid[], OUT ids uuid[]) RETURNS record
+CREATE FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text, OUT page uuid[], OUT ids uuid[]) RETURNS record
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -3929,10 +3930,10 @@ ALTER TABLE ONLY public.reconciliation_findings
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) FROM PUBLIC;
-GRANT ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text[], p_rows_per_second integer, p_error_code text, p_error_detail text) TO hakem_service;
+REVOKE ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) TO hakem_service;
 
-GRANT ALL ON FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text[], p_arbiter text, p_is_forced boolean) TO hakem_service;
+GRANT ALL ON FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], p_currencies text, p_arbiter text, p_is_forced boolean) TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.backfill_runs TO hakem_service;
 
@@ -3952,7 +3953,7 @@ GRANT UPDATE(updated_at) ON TABLE public.backfill_runs TO hakem_service;
 
 GRANT UPDATE(finished_at) ON TABLE public.backfill_runs TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text[], OUT page uuid[], OUT ids uuid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.backfill_next_v1(p_run public.backfill_runs, p_rows integer, p_currencies text, OUT page uuid[], OUT ids uuid[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.backfill_note_v1(p_run public.backfill_runs, p_noted public.backfill_judgement_v1[], p_forced public.backfill_judgement_v1[], p_short uuid[], p_detail text) FROM PUBLIC;
 

@@ -19,7 +19,7 @@ CREATE FUNCTION backfill_chunk_v1(
     p_run_id UUID,
     p_lease_token BIGINT,
     p_rows INTEGER,
-    p_currencies TEXT[],
+    p_currencies TEXT,
     p_rows_per_second INTEGER,
     p_error_code TEXT,
     p_error_detail TEXT
@@ -201,7 +201,8 @@ BEGIN
 
     IF v_open IS NOT NULL THEN
         SELECT array_agg(judged.player_id ORDER BY judged.player_id) INTO v_opened FROM unnest(v_open) AS judged;
-        PERFORM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened);
+        PERFORM opened.player_id
+        FROM ledger_open_wallets_v1(array_fill(v_run.tenant_id, ARRAY[cardinality(v_opened)]), v_opened) AS opened;
         -- 6. Verify, by reading what was written: the wallet and the last row of its ledger say what
         -- the legacy column said under the lock.
         SELECT count(*) INTO v_verified

@@ -17,8 +17,8 @@ CREATE TYPE backfill_judgement_v1 AS (
 CREATE FUNCTION backfill_judge_v1(
     p_tenant_id UUID,
     p_player_ids UUID[],
-    -- The currencies that there are.
-    p_currencies TEXT[],
+    -- The currencies that there are, with blanks between them: in a string one is found faster than in an array.
+    p_currencies TEXT,
     p_arbiter TEXT,
     p_is_forced BOOLEAN
 )
@@ -48,7 +48,7 @@ AS $$
                     ELSE 'updated_forced'
                 END
             -- From here on the legacy balance is what the wallet would get.
-            WHEN player.currency <> ALL(p_currencies) THEN 'unknown_currency'
+            WHEN strpos(p_currencies, player.currency) = 0 THEN 'unknown_currency'
             WHEN least(player.balance_real_available, player.balance_real_held) < 0 THEN 'negative_balance'
             -- What no entrance of ours takes either (AMOUNT_MINOR_MAX): not money but somebody's mistake.
             WHEN greatest(player.balance_real_available, player.balance_real_held) > 1000000000000000

@@ -1,7 +1,7 @@
 -- Whose turn it is in a backfill run. page: the players that the chunk goes past; null when the phase is over. ids: those
 -- of them that it has to look at.
 CREATE FUNCTION backfill_next_v1(
-    p_run BACKFILL_RUNS, p_rows INTEGER, p_currencies TEXT[], OUT page UUID[], OUT ids UUID[]
+    p_run BACKFILL_RUNS, p_rows INTEGER, p_currencies TEXT, OUT page UUID[], OUT ids UUID[]
 )
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, public, pg_temp
