@@ -17,7 +17,7 @@ CREATE TYPE backfill_judgement_v1 AS (
 CREATE FUNCTION backfill_judge_v1(
     p_tenant_id UUID,
     p_player_ids UUID[],
-    -- The currencies that there are, with blanks between them: looking one up in a string costs a tenth of an array.
+    -- The currencies that there are, with blanks between them: in a string one is found faster than in an array.
     p_currencies TEXT,
     p_arbiter TEXT,
     p_is_forced BOOLEAN
