@@ -180,14 +180,14 @@ async def test_looking_at_it_asks_the_provider_at_most_once_a_minute(desk: Desk)
     tx_id = await desk.into("processing")
     desk.provider.settle(reference(tx_id), "paid")
     path = f"{FINANCE}/{tx_id}"
-    assert (await desk.finance.get(path)).json()["transaction"]["state"] == "processing", "it was just sent"
+    assert (await desk.finance.get(path)).json()["state"] == "processing", "it was just sent"
     assert desk.provider.questions == 0
     await desk.owner.execute(
         "UPDATE payout_attempts SET created_at = created_at - INTERVAL '2 minutes', "
         "checked_at = clock_timestamp() - INTERVAL '30 seconds' WHERE withdrawal_id = %s",
         (tx_id,),
     )
-    assert (await desk.finance.get(path)).json()["transaction"]["state"] == "processing"
+    assert (await desk.finance.get(path)).json()["state"] == "processing"
     await desk.owner.execute(
         "UPDATE payout_attempts SET checked_at = clock_timestamp() - INTERVAL '61 seconds' WHERE withdrawal_id = %s",
         (tx_id,),
@@ -195,7 +195,7 @@ async def test_looking_at_it_asks_the_provider_at_most_once_a_minute(desk: Desk)
     responses = await asyncio.gather(*(desk.finance.get(path) for _ in range(8)))
     assert {response.status_code for response in responses} == {httpx.codes.OK}
     assert desk.provider.questions == 1
-    assert (await desk.finance.get(path)).json()["transaction"]["state"] == "paid"
+    assert (await desk.finance.get(path)).json()["state"] == "paid"
 
 
 async def test_many_resolvers_share_the_work(desk: Desk) -> None:
