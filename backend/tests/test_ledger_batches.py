@@ -258,6 +258,38 @@ async def test_twin_by_key_and_by_provider_event_is_found_by_either(
     assert await sides(owner, player) == both(40)
 
 
+async def test_key_written_later_in_the_call_does_not_answer_for_an_earlier_line(
+    owner: Owner, pools: Pools, tenant_id: UUID
+) -> None:
+    player = await make_player(owner, tenant_id)
+    one, other = new_key(), new_key()
+    # The second is known by its provider event alone: its key is written by the third.
+    first, by_event, third = await post(
+        pools,
+        deposit(player, 10, key="a", provider_event_id=one),
+        deposit(player, 10, key="b", provider_event_id=one),
+        deposit(player, 99, key="b", provider_event_id=other),
+    )
+    assert [first.code, by_event.code, third.code] == [APPLIED, EXISTS, APPLIED]
+    assert by_event.transaction_id == first.transaction_id
+    assert await sides(owner, player) == both(109)
+
+
+async def test_event_id_without_a_provider_makes_no_twins(owner: Owner, pools: Pools, tenant_id: UUID) -> None:
+    player = await make_player(owner, tenant_id)
+    accounts = {"debit_account": "house:adjustment", "credit_account": "player:available"}
+    event_id = new_key()
+    results = await post(
+        pools,
+        *(
+            event(player, TransactionType.MANUAL_ADJUSTMENT, 10, provider_event_id=event_id, **accounts)
+            for _ in range(2)
+        ),
+    )
+    assert [result.code for result in results] == [APPLIED, APPLIED]
+    assert await sides(owner, player) == both(20)
+
+
 async def test_provider_event_that_was_refused_is_decided_anew_under_another_key(
     owner: Owner, pools: Pools, tenant_id: UUID
 ) -> None:

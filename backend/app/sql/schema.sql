@@ -1402,7 +1402,8 @@ BEGIN
                 event.no,
                 min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id)
             FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY AS event (provider, provider_event_id, no)
-            WHERE event.provider_event_id IS NOT NULL
+            -- An id says nothing without the provider that gave it.
+            WHERE event.provider IS NOT NULL AND event.provider_event_id IS NOT NULL
         LOOP
             events[v_no].provider_event_no := v_first_no;
         END LOOP;
@@ -1946,13 +1947,21 @@ BEGIN
         FROM unnest(v_refused) AS result;
     END IF;
 
-    -- Replays are answered last, from what is stored: earlier calls' results, and this call's for twins.
+    -- Replays are answered last, from what is stored: earlier calls' results, and this call's for twins. A key that a
+    -- later line of this call wrote was not stored when the line was judged: that line is known by its provider event.
     IF v_replays IS NOT NULL THEN
         RETURN QUERY
-        SELECT * FROM ledger_replay_v1(
-            p_tenant_ids, p_player_ids, p_types, p_amounts, p_idempotency_keys, p_request_hashes, p_providers,
+        SELECT replay.*
+        FROM (
+            SELECT array_agg(CASE WHEN later.event_no IS NULL THEN p_idempotency_keys[line.no] END ORDER BY line.no)
+            FROM generate_series(1, v_count) AS line (no)
+            LEFT JOIN unnest(v_applied || v_refused) AS later
+                ON v_events[later.event_no].key_no = v_events[line.no].key_no AND later.event_no > line.no
+        ) AS line (known_keys)
+        CROSS JOIN LATERAL ledger_replay_v1(
+            p_tenant_ids, p_player_ids, p_types, p_amounts, line.known_keys, p_request_hashes, p_providers,
             p_provider_event_ids, v_replays
-        );
+        ) AS replay;
     END IF;
 END
 $$;

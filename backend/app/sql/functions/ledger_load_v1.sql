@@ -139,7 +139,8 @@ BEGIN
                 event.no,
                 min(event.no) OVER (PARTITION BY event.provider, event.provider_event_id)
             FROM unnest(p_providers, p_provider_event_ids) WITH ORDINALITY AS event (provider, provider_event_id, no)
-            WHERE event.provider_event_id IS NOT NULL
+            -- An id says nothing without the provider that gave it.
+            WHERE event.provider IS NOT NULL AND event.provider_event_id IS NOT NULL
         LOOP
             events[v_no].provider_event_no := v_first_no;
         END LOOP;

@@ -1,6 +1,7 @@
 -- What was answered to events that were answered before: called by the door, under its locks, for events whose key (or
 -- provider event) is known to be stored. Same key and same request: the stored result. Same key, another request:
 -- exists_different. A provider event under another key is the same event when it moves the same money of the same player.
+-- An event without a key is looked up by its provider event alone.
 CREATE FUNCTION ledger_replay_v1(
     p_tenant_ids UUID[],
     p_player_ids UUID[],
