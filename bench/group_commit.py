@@ -46,7 +46,7 @@ async def _measure(context: Context) -> list[Measurement]:
             operation = _withdraw(writer, spread, run=f"s{spread}")
             tally = await closed_loop(operation, in_flight=64, seconds=context.seconds)
             lines.append(tally.measurement("writer", f"64 in flight, {spread}"))
-        half = max(line.events_per_second or 0 for line in lines) / 2
+        half = max(line.events_per_second or 0 for line in lines if line.name.endswith("in flight, uniform")) / 2
         operation = _withdraw(writer, Spread.UNIFORM, run="open")
         tally = await open_loop(operation, per_second=half, seconds=context.seconds)
         lines.append(tally.measurement("writer", f"open loop at {half:,.0f}/s, uniform"))

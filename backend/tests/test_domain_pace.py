@@ -56,3 +56,14 @@ def test_all_that_slow_a_job_down_are_named_worst_first() -> None:
 def test_slow_machine_is_measured_against_itself() -> None:
     slow = signals_of(QUIET, cores=2, door_seconds=0.3, door_seconds_idle=0.1)
     assert judge(slow).reason is None
+
+
+def test_chunks_are_short_while_somebody_else_wants_the_machine() -> None:
+    alone, beside = (
+        judge(signals_of(QUIET, cores=2, door_seconds=0.001, door_seconds_idle=0.001)),
+        judge(signals_of(QUIET._replace(live=1), cores=2, door_seconds=0.001, door_seconds_idle=0.001)),
+    )
+    sizes = [
+        next_size(1000, seconds=0.03, size_max=1000, seconds_target=pace.chunk_seconds) for pace in (alone, beside)
+    ]
+    assert sizes == [1000, 500]

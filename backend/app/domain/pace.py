@@ -4,6 +4,9 @@ from typing import Final, NamedTuple
 
 # A chunk holds the locks of its players: nobody shall wait longer than this for one of them.
 CHUNK_SECONDS_TARGET: Final = 0.1
+# While the job is slowed down somebody else wants the machine: short chunks, because what a chunk commits at once is
+# what everybody's commit waits for.
+CHUNK_SECONDS_SLOWED: Final = 0.015
 SIZE_MIN: Final = 50
 # How long a wait is before the load is looked at again.
 STOP_SECONDS: Final = 1.0
@@ -46,6 +49,11 @@ class Throttle(NamedTuple):
     is_stop: bool
     reason: str | None
 
+    @property
+    def chunk_seconds(self) -> float:
+        """How long a chunk may take."""
+        return CHUNK_SECONDS_SLOWED if self.rest_share else CHUNK_SECONDS_TARGET
+
 
 NO_THROTTLE: Final = Throttle(0.0, False, None)
 # From this share of a limit on the job slows down.
@@ -76,7 +84,7 @@ def judge(signals: tuple[Signal, ...]) -> Throttle:
     return Throttle(rest_share, is_stop, reason)
 
 
-def next_size(size: int, *, seconds: float, size_max: int) -> int:
+def next_size(size: int, *, seconds: float, size_max: int, seconds_target: float = CHUNK_SECONDS_TARGET) -> int:
     """The next chunk's size after one of `size` took so long: towards the target, by half or a fifth more at once."""
-    factor = min(1.2, max(0.5, CHUNK_SECONDS_TARGET / max(seconds, 0.001)))
+    factor = min(1.2, max(0.5, seconds_target / max(seconds, 0.001)))
     return min(size_max, max(min(SIZE_MIN, size_max), int(size * factor)))

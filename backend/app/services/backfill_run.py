@@ -80,7 +80,9 @@ class BackfillRun:
                 self._scanned_before = max(0, chunk.counts.scanned - self._size)
             self._last = chunk
             self._failures = 0
-            self._size = pace.next_size(self._size, seconds=seconds, size_max=self._batch_size)
+            self._size = pace.next_size(
+                self._size, seconds=seconds, size_max=self._batch_size, seconds_target=self._pacer.chunk_seconds
+            )
             await self._pacer.rest(seconds, self._note_pace)
             await self._note_pace()
         return self._last.counts

@@ -33,6 +33,11 @@ class Pacer:
         """Why the job is slow now, or None."""
         return self._throttle.reason
 
+    @property
+    def chunk_seconds(self) -> float:
+        """How long the next chunk may take."""
+        return self._throttle.chunk_seconds
+
     async def rest(self, worked_seconds: float, on_stop: Callable[[], Awaitable[None]]) -> None:
         """Wait as long as the load asks for after so much work; `on_stop` is called each second of a full stop."""
         if time.monotonic() - self._looked_at >= LOOK_EVERY_SECONDS:
