@@ -248,22 +248,26 @@ async def test_noted_errors_are_bounded_and_all_counted(owner: Owner, pools: Poo
 
 @pytest.mark.parametrize("is_forced", [False, True])
 async def test_dry_run_writes_nothing_and_foretells_the_run(
-    owner: Owner, pools: Pools, tenant_id: UUID, is_forced: bool
+    new_database: Callable[..., Database], is_forced: bool
 ) -> None:
-    opened = await make_players(owner, tenant_id, 2, available=10)
-    await backfill(pools, tenant_id)
-    await set_legacy(owner, opened[0], available=25)
-    await make_player(owner, tenant_id, available=30, held=4)
-    await make_player(owner, tenant_id, available=-30)
-    before = await everything(owner)
-    planned = await backfill(pools, tenant_id, is_dry_run=True, is_forced=is_forced)
-    assert await everything(owner) == before
-    assert planned.plan is not None
-    money = {(total.outcome, total.currency): total[2:] for total in planned.plan.totals}
-    assert money[(Outcome.CREATED, "USD")] == (1, 30, 4)
-    assert [(each.player_id, each.distance) for each in planned.plan.differences] == [(opened[0].id, 15)]
-    done = await backfill(pools, tenant_id, is_forced=is_forced)
-    assert done.counts == planned.counts
+    # A database of its own: in the shared one the jobs of other tests' servers write their heartbeats.
+    database = new_database()
+    async with open_pools(database) as pools, connect_owner(database) as owner:
+        tenant_id = await make_tenant(owner)
+        opened = await make_players(owner, tenant_id, 2, available=10)
+        await backfill(pools, tenant_id)
+        await set_legacy(owner, opened[0], available=25)
+        await make_player(owner, tenant_id, available=30, held=4)
+        await make_player(owner, tenant_id, available=-30)
+        before = await everything(owner)
+        planned = await backfill(pools, tenant_id, is_dry_run=True, is_forced=is_forced)
+        assert await everything(owner) == before
+        assert planned.plan is not None
+        money = {(total.outcome, total.currency): total[2:] for total in planned.plan.totals}
+        assert money[(Outcome.CREATED, "USD")] == (1, 30, 4)
+        assert [(each.player_id, each.distance) for each in planned.plan.differences] == [(opened[0].id, 15)]
+        done = await backfill(pools, tenant_id, is_forced=is_forced)
+        assert done.counts == planned.counts
 
 
 # ---------------------------------------------------------------------------------------------------------------------
