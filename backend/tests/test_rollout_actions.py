@@ -264,9 +264,9 @@ def test_sentence_in_both_languages() -> None:
     )
     assert explain(found, "tr", subject="acme", recommendation=given) == (
         "acme T1 yüksek 2026-03-02 14:26 UTC'den beri: son bir saatte 320 çekim kararından 7 tanesi (%2,2), eski "
-        "bakiye yettiği hâlde reddedildi; bir günde 9 farklı oyuncu, en çok anna, o'brien; kiracı bekletilir; yapılacak: "
-        "kiracıyı eski bakiyeye döndürün, bu oyunculara bakın, backfill'i dry-run ile koşun, sayımı (verify) koşun, iş "
-        "kurallarını gözden geçirin."
+        "bakiye yettiği hâlde reddedildi; bir günde 9 farklı oyuncu, en çok anna, o'brien; kiracı bekletilir; "
+        "yapılacak: kiracıyı eski bakiyeye döndürün, bu oyunculara bakın, backfill'i dry-run ile koşun, "
+        "sayımı (verify) koşun, iş kurallarını gözden geçirin."
     )
 
 
