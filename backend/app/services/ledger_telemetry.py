@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -61,11 +61,14 @@ def record_balance_mismatch(
 class MismatchRecorder:
     """Looks at every decision that saw both sides, and keeps what differs. Built once per process.
 
-    is_enabled: the flag ledger_balance_mismatch_log.
+    is_enabled: the flag ledger_balance_mismatch_log for everybody; is_enabled_for: the same by tenant, where it is
+    known.
     """
 
-    def __init__(self, database: Database, *, is_enabled: bool) -> None:
-        self._is_enabled = is_enabled
+    def __init__(
+        self, database: Database, *, is_enabled: bool, is_enabled_for: Callable[[UUID], bool] | None = None
+    ) -> None:
+        self._is_enabled_for = is_enabled_for or (lambda _: is_enabled)
         self._writer: GroupCommit[Mismatch, None] = GroupCommit("mismatch", database, _store)
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -74,13 +77,13 @@ class MismatchRecorder:
         now is logged, and the next decision on the wallet sees the same difference again.
         """
         mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
-        if mismatch is not None and self._is_enabled:
+        if mismatch is not None and self._is_enabled_for(tenant_id):
             await self._keep(mismatch)
 
     def note_soon(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> None:
         """The same without waiting: for a caller who holds the wallet's locks until its own commit."""
         mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
-        if mismatch is not None and self._is_enabled:
+        if mismatch is not None and self._is_enabled_for(tenant_id):
             task = asyncio.create_task(self._keep(mismatch), name="mismatch")
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
+from backend.app.services.flag_cache import FlagCache
 from backend.app.services.jobs import Jobs
 from backend.app.services.webhook_secrets import WebhookSecrets
 
@@ -16,10 +17,19 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, *, jobs: Jobs, secrets: WebhookSecrets, expected_revision: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        jobs: Jobs,
+        secrets: WebhookSecrets,
+        flag_cache: FlagCache,
+        expected_revision: str,
+    ) -> None:
         self._database = database
         self._jobs = jobs
         self._secrets = secrets
+        self._flag_cache = flag_cache
         self._expected_revision = expected_revision
         self._is_stopping = False
 
@@ -43,4 +53,4 @@ class Readiness:
 
     def warnings(self) -> Sequence[str]:
         """Sentences about what an operator should look at, though requests can be answered."""
-        return self._jobs.warnings()
+        return (*self._jobs.warnings(), *self._flag_cache.warnings())
