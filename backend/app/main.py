@@ -85,7 +85,7 @@ def build(
     database = core.database
     admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
-    webhook_intake = Webhooks(database, secrets)
+    webhook_intake = Webhooks(database, secrets, evidence=core.evidence, sources=settings.webhook_source_ranges)
     readiness = Readiness(database, jobs=core.jobs, secrets=secrets, expected_revision=engine.status().head)
 
     @asynccontextmanager

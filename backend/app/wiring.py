@@ -21,6 +21,7 @@ from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services.census import Census
 from backend.app.services.deposits import Deposits
+from backend.app.services.evidence import Evidence
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
@@ -55,6 +56,7 @@ class Core:
     database: Database
     presence: Presence
     mockpsp: MockPspMount
+    evidence: Evidence
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
@@ -82,7 +84,9 @@ def wire(
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
     mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
-    mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
+    presence = Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings))
+    evidence = Evidence(database, app_version=VERSION, number=lambda: presence.number)
+    mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log, evidence=evidence)
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
     wallets = Wallets(database)
@@ -123,6 +127,7 @@ def wire(
                 every_seconds=5,
                 deadline_seconds=300,
             ),
+            PeriodicJob(name="evidence.prune", run=evidence.prune, every_seconds=300, deadline_seconds=120),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
@@ -131,13 +136,14 @@ def wire(
     return Core(
         engine=engine,
         database=database,
-        presence=Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings)),
+        presence=presence,
         mockpsp=mockpsp,
+        evidence=evidence,
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,
         wallets=wallets,
-        withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
+        withdrawals=Withdrawals(database, mismatches, evidence, is_dev=is_dev),
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
@@ -157,6 +163,7 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
     try:
         async with core.mockpsp.running():
             core.inbox.start()
+            core.evidence.start()
             await core.jobs.start()
             try:
                 yield
@@ -168,6 +175,8 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
                 for service in (core.withdrawals, core.deposits, core.mismatches):
                     with contextlib.suppress(TimeoutError):
                         await service.drain(deadline_seconds=DRAIN_SECONDS)
+                # Last of all: what the drains decided is counted too.
+                await core.evidence.stop(deadline_seconds=DRAIN_SECONDS)
     finally:
         watcher.cancel()
         await core.presence.stop()
