@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 MINUTE: Final = timedelta(minutes=1)
@@ -102,12 +103,13 @@ def cell_of(minute: datetime, *, cell_minutes: int) -> datetime:
     return at.replace(second=0, microsecond=0) - timedelta(minutes=of_the_day % cell_minutes)
 
 
-def count_units(buckets: Iterable[Bucket], *, cell_minutes: int) -> Iterator[UnitBucket]:
+def count_units(buckets: Iterable[Bucket], *, cell_minutes: int, count_nameless: bool) -> Iterator[UnitBucket]:
     """Buckets in order of their minutes, in units.
 
     A subject that was seen in the cell before adds neither to x nor to n: one player's retries would otherwise be the
-    spike (the study measured 184 false alarms a stream-week against none). Where x comes without any subject, a
-    minute counts one, since nobody can tell whether it was more than one sender.
+    spike (the study measured 184 false alarms a stream-week against none). Of an x without any subject nobody can tell
+    whether there was more than one: with count_nameless a minute counts one and a cell is one subject, else it is left
+    out of x.
     """
     cell: datetime | None = None
     seen: set[str] = set()
@@ -118,12 +120,16 @@ def count_units(buckets: Iterable[Bucket], *, cell_minutes: int) -> Iterator[Uni
         bucket_cell = cell_of(bucket.minute, cell_minutes=cell_minutes)
         if bucket_cell != cell:
             cell, seen = bucket_cell, set()
-        fresh = bucket.players - seen
-        seen |= fresh
-        x = min(len(fresh), bucket.x) if bucket.players else 1
-        yield UnitBucket(bucket.minute, bucket.n - bucket.x + x, x, bucket.players, bucket.is_revised)
+        if bucket.players:
+            x = min(len(bucket.players - seen), bucket.x)
+            seen |= bucket.players
+            yield UnitBucket(bucket.minute, bucket.n - bucket.x + x, x, bucket.players, bucket.is_revised)
+        else:
+            x = int(count_nameless)
+            nameless = frozenset({f"? {cell:%H:%M}"}) if count_nameless else frozenset[str]()
+            yield UnitBucket(bucket.minute, bucket.n - bucket.x + x, x, nameless, bucket.is_revised)
 
 
 def in_order(buckets: Sequence[Bucket]) -> bool:
     """Whether minutes only go up, each named once."""
-    return all(earlier.minute < later.minute for earlier, later in zip(buckets, buckets[1:], strict=False))
+    return all(earlier.minute < later.minute for earlier, later in pairwise(buckets))
