@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from backend.app.domain.baseline import Baseline
 from backend.app.domain.bucket import Stream, Trigger
+from backend.app.domain.census import DifferenceClass
 from backend.app.domain.evidence_scan import Checkpoint
 
 
@@ -66,6 +67,19 @@ class Flag(StrEnum):
     GLOBAL_CAUSE = "global_cause"
 
 
+# Differences that say the ledger itself is wrong, or that its arbiter let through what it must not: no statistics.
+BROKEN_INVARIANTS: Final = frozenset(
+    {
+        DifferenceClass.FOLD_DIFF,
+        DifferenceClass.VERSION_GAP,
+        DifferenceClass.INJECTED_ROW,
+        DifferenceClass.NEGATIVE_ARBITER,
+        DifferenceClass.DUPLICATE_EFFECT,
+        DifferenceClass.ZERO_SUM,
+    }
+)
+
+
 class SubjectCount(NamedTuple):
     """In how many minutes a player, wallet or payment stood behind an x."""
 
@@ -80,11 +94,13 @@ class Surroundings:
     counted_from: when the present arbiter began to decide; what was counted before it is not judged any more.
     is_blind: a live instance has not flushed for a minute, or its lag exceeds the grace.
     clock_skew_seconds: how far the worst instance's clock is off the database's, either way.
+    broken: what the tenant's last census found that no traffic can explain; T3 alone looks at it.
     """
 
     counted_from: datetime | None = None
     is_blind: bool = False
     clock_skew_seconds: float = 0.0
+    broken: frozenset[DifferenceClass] = frozenset()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -92,12 +108,18 @@ class Surroundings:
             "counted_from": _text(self.counted_from),
             "is_blind": self.is_blind,
             "clock_skew_seconds": self.clock_skew_seconds,
+            "broken": sorted(self.broken),
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Surroundings":
         """From what to_json made."""
-        return cls(**{**document, "counted_from": _moment(document["counted_from"])})
+        return cls(
+            counted_from=_moment(document["counted_from"]),
+            is_blind=document["is_blind"],
+            clock_skew_seconds=document["clock_skew_seconds"],
+            broken=frozenset(DifferenceClass(each) for each in document["broken"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +187,8 @@ class Assessment:
     """A verdict with everything that a sentence, an action or a replay needs.
 
     verdict: as latched. observed: what the evidence says now, without what is remembered; only this acts by itself.
-    n_60, x_60: units of the last hour, in which a subject counts once in ten minutes; x_60_raw: as counted.
+    n_60, x_60: units of the last hour, in which a subject counts once in ten minutes; x_60_raw: as counted,
+    and so are n_day and x_day.
     usual_rate: the baseline with its control ratio. silent_minutes: since something was counted last, at most an hour.
     """
 
@@ -179,6 +202,8 @@ class Assessment:
     n_60: int
     x_60: int
     x_60_raw: int
+    n_day: int
+    x_day: int
     distinct_players_60: int
     distinct_players_day: int
     top: tuple[SubjectCount, ...]
@@ -230,6 +255,8 @@ class Assessment:
             "n_60": self.n_60,
             "x_60": self.x_60,
             "x_60_raw": self.x_60_raw,
+            "n_day": self.n_day,
+            "x_day": self.x_day,
             "distinct_players_60": self.distinct_players_60,
             "distinct_players_day": self.distinct_players_day,
             "top": [list(each) for each in self.top],

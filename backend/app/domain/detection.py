@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from backend.app.domain.assessment import Assessment, Flag, Latched, SubjectCount, Surroundings, Verdict
+from backend.app.domain.assessment import (
+    BROKEN_INVARIANTS,
+    Assessment,
+    Flag,
+    Latched,
+    SubjectCount,
+    Surroundings,
+    Verdict,
+)
 from backend.app.domain.baseline import PAIRED_BASELINE, Baseline
 from backend.app.domain.bucket import MINUTE, Bucket, Stream, Trigger, in_order
 from backend.app.domain.evidence_scan import Checkpoint, Scan
@@ -21,6 +29,7 @@ from backend.app.domain.latch import latch
 from backend.app.domain.thresholds import Thresholds
 
 __all__ = [
+    "BROKEN_INVARIANTS",
     "PAIRED_BASELINE",
     "Assessment",
     "AssessmentInput",
@@ -129,6 +138,7 @@ def assess(
         checkpoint=_usable_checkpoint(previous, thresholds=thresholds, counted_from=counted_from),
         acknowledged_until=None if previous is None else previous.acknowledged_until,
         is_enforced=is_enforced,
+        is_broken=not BROKEN_INVARIANTS.isdisjoint(surroundings.broken),
     )
     scan, observed = judge.look_at(day)
     kept = scan.checkpoint
@@ -163,6 +173,8 @@ def assess(
         n_60=scan.hour.n,
         x_60=scan.hour.x,
         x_60_raw=sum(bucket.x for bucket in day if bucket.minute > hour_start),
+        n_day=sum(bucket.n for bucket in day),
+        x_day=sum(bucket.x for bucket in day),
         distinct_players_60=scan.hour.players,
         distinct_players_day=len(names),
         top=_top(names if stream.is_paired else scan.hour_players),
@@ -213,6 +225,7 @@ class _Judge:
     checkpoint: Checkpoint | None
     acknowledged_until: datetime | None
     is_enforced: bool
+    is_broken: bool
 
     def look_at(self, day: Sequence[Bucket]) -> tuple[Scan, Verdict]:
         """The scan of the day's buckets, and the verdict without what is remembered."""
@@ -235,6 +248,9 @@ class _Judge:
             return scan, quiet
         if self.stream is Stream.T1_OVERPAID:
             return scan, self._overpaid(day) or quiet
+        if self.stream is Stream.T3_MISMATCH and self.is_broken:
+            # Where the legacy column decides, a broken ledger harms nobody yet.
+            return scan, Verdict.CRITICAL if self.is_enforced else Verdict.HIGH
         return scan, self._by_score(scan, day) or quiet
 
     def _overpaid(self, day: Sequence[Bucket]) -> Verdict | None:

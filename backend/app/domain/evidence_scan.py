@@ -139,14 +139,18 @@ class Scan:
             if is_edge_due and unit.minute >= edge:
                 self._keep_checkpoint(edge)
                 is_edge_due = False
-            self._move_hour_to(unit.minute)
-            self._add_to_hour(unit)
-            if unit.n and (from_minute is None or unit.minute >= from_minute):
-                self._judge(unit)
+            self.add(unit, is_new=from_minute is None or unit.minute >= from_minute)
         if is_edge_due:
             self._keep_checkpoint(edge)
         self._move_hour_to(last_minute)
         self._forget_held_before(last_minute - thresholds.sustained_within_minutes * MINUTE)
+
+    def add(self, unit: UnitBucket, *, is_new: bool = True) -> None:
+        """Take in one minute, later than all before; one that is not new is in the checkpoint's scores already."""
+        self._move_hour_to(unit.minute)
+        self._add_to_hour(unit)
+        if unit.n and is_new:
+            self._judge(unit)
 
     def _judge(self, unit: UnitBucket) -> None:
         self._cusum.add(n=unit.n, x=unit.x)

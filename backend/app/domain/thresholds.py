@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 # Counts up when the same numbers would be judged differently; scores made by another detector are not gone on with.
@@ -70,8 +71,7 @@ class Thresholds:
     @property
     def version(self) -> str:
         """Names detector and numbers: two assessments with one version are comparable."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{DETECTOR_VERSION}-{digest[:8]}"
+        return _version_of(self)
 
     @property
     def history_minutes(self) -> int:
@@ -92,3 +92,9 @@ class Thresholds:
             if name in fields:
                 fields[name] = tuple(fields[name])
         return cls(**fields)
+
+
+@lru_cache(maxsize=64)
+def _version_of(thresholds: Thresholds) -> str:
+    digest = hashlib.sha256(json.dumps(asdict(thresholds), sort_keys=True).encode()).hexdigest()
+    return f"{DETECTOR_VERSION}-{digest[:8]}"
