@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, finance, middleware, ops, problems, psp_events, wallet, webhooks
+from backend.app.api import auth, finance, middleware, ops, problems, psp_events, rollout_monitor, wallet, webhooks
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -86,7 +86,13 @@ def build(
     admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
     webhook_intake = Webhooks(database, secrets, evidence=core.evidence, sources=settings.webhook_source_ranges)
-    readiness = Readiness(database, jobs=core.jobs, secrets=secrets, expected_revision=engine.status().head)
+    readiness = Readiness(
+        database,
+        jobs=core.jobs,
+        monitor=core.monitor_watch,
+        secrets=secrets,
+        expected_revision=engine.status().head,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -110,6 +116,9 @@ def build(
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
         "readiness": readiness,
+        "monitor": core.monitor,
+        "monitor_reader": core.monitor_reader,
+        "selftest": core.selftest,
     }
     app = Litestar(
         route_handlers=[
@@ -125,6 +134,7 @@ def build(
                     webhooks.router,
                     psp_events.router,
                     finance.router,
+                    rollout_monitor.router,
                 ],
             ),
             *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),

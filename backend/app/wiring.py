@@ -24,9 +24,15 @@ from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.monitor import EVALUATE_SECONDS, Monitor
+from backend.app.services.monitor_looks import Looks
+from backend.app.services.monitor_port import Rollout, place_hold
+from backend.app.services.monitor_reader import MonitorReader
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.selftest import Selftest
 from backend.app.services.sign_in import SignIn
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
@@ -65,6 +71,10 @@ class Core:
     deposits: Deposits
     payouts: Payouts
     inbox: PspInbox
+    monitor: Monitor
+    monitor_reader: MonitorReader
+    monitor_watch: MonitorWatch
+    selftest: Selftest
     jobs: Jobs
 
 
@@ -103,6 +113,8 @@ def wire(
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
     census = Census(database)
+    monitor = build_monitor(database)
+    selftest = Selftest(database, monitor, app_version=VERSION)
     jobs = Jobs(
         engine,
         database,
@@ -127,10 +139,15 @@ def wire(
                 every_seconds=5,
                 deadline_seconds=300,
             ),
+            PeriodicJob(
+                name="monitor.evaluate", run=monitor.run_due, every_seconds=EVALUATE_SECONDS, deadline_seconds=110
+            ),
+            PeriodicJob(name="monitor.selftest", run=selftest.run_due, cron="40 3 * * *", deadline_seconds=120),
             PeriodicJob(name="evidence.prune", run=evidence.prune, every_seconds=300, deadline_seconds=120),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
+        deferred=[Looks(database, census).job()],
         is_worker=is_worker,
     )
     return Core(
@@ -147,6 +164,10 @@ def wire(
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
+        monitor=monitor,
+        monitor_reader=MonitorReader(database),
+        monitor_watch=MonitorWatch(database),
+        selftest=selftest,
         jobs=jobs,
     )
 
@@ -164,11 +185,13 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
         async with core.mockpsp.running():
             core.inbox.start()
             core.evidence.start()
+            core.monitor_watch.start()
             await core.jobs.start()
             try:
                 yield
             finally:
                 on_stop()
+                await core.monitor_watch.stop()
                 # Before the drains: jobs and the inbox use the services.
                 await core.jobs.stop()
                 await core.inbox.stop()
@@ -182,6 +205,11 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
         await core.presence.stop()
         await core.database.close()
         await asyncio.to_thread(core.engine.close)
+
+
+def build_monitor(database: Database) -> Monitor:
+    """The monitor with what it acts through."""
+    return Monitor(database, rollout=Rollout(database), place_hold=place_hold)
 
 
 def environment_flags(settings: Settings) -> dict[str, bool]:

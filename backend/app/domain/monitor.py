@@ -17,7 +17,7 @@ from backend.app.domain.detection import AssessmentInput, find_worst
 from backend.app.domain.errors import NotFound, TemporarilyUnavailable
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.rollout_actions import Action, Recommendation, Step, recommend
-from backend.app.domain.rollout_sentences import explain
+from backend.app.domain.rollout_sentences import Language, explain
 
 # After the first automatic rollback; doubled by each further one.
 COOLDOWN_FIRST: Final = timedelta(hours=24)
@@ -36,7 +36,8 @@ STREAMS: Final[Mapping[Trigger, tuple[Stream, ...]]] = {
     Trigger.T3: (Stream.T3_MISMATCH,),
 }
 # What writes nothing is begun without waiting for anybody.
-_LOOKS: Final = (Action.BACKFILL_DRY_RUN, Action.CENSUS)
+_LOOKS: Final = (Action.BACKFILL_DRY_RUN, Action.FORCED_BACKFILL_DRY_RUN, Action.CENSUS)
+LANGUAGES: Final[tuple[Language, ...]] = ("tr", "en")
 
 
 class MonitorBusy(TemporarilyUnavailable):
@@ -70,7 +71,8 @@ class SubjectKind(StrEnum):
 class WatchedTenant(NamedTuple):
     """A tenant as the monitor finds it, in the order of the query's columns.
 
-    counted_from: when its present arbiter began to decide, as far as that is known.
+    counted_from: when its present arbiter began to decide, as far as that is known. broken: classes of differences that
+    its last finished census found.
     """
 
     id: UUID
@@ -80,6 +82,7 @@ class WatchedTenant(NamedTuple):
     auto_rollback: bool
     is_sandbox: bool
     counted_from: datetime | None
+    broken: tuple[str, ...]
 
     @property
     def is_enforced(self) -> bool:
@@ -89,7 +92,7 @@ class WatchedTenant(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A tenant or a provider under one trigger. key: the tenant's id or the provider's name; name: what people call it."""
+    """A tenant or a provider under one trigger. key: the tenant's id or the provider's name; name: as people call it."""
 
     kind: SubjectKind
     key: str
@@ -118,7 +121,8 @@ class Situation:
 
     epoch: of the tenant. is_global_cause: most tenants show the trigger at once. is_rollback_decided: this epoch's
     rollback was decided before. rollbacks_before: automatic ones of this tenant so far. others_rolled_back: other
-    tenants within FREEZE_WITHIN. A sandbox is rolled back and nothing else.
+    tenants within FREEZE_WITHIN. is_broken: a census found what no traffic explains. A sandbox is rolled back, and
+    nothing else is done to it.
     """
 
     verdict_before: Verdict
@@ -130,6 +134,7 @@ class Situation:
     is_rollback_decided: bool = False
     rollbacks_before: int = 0
     others_rolled_back: int = 0
+    is_broken: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -143,6 +148,7 @@ class Situation:
             "is_rollback_decided": self.is_rollback_decided,
             "rollbacks_before": self.rollbacks_before,
             "others_rolled_back": self.others_rolled_back,
+            "is_broken": self.is_broken,
         }
 
     @classmethod
@@ -153,8 +159,10 @@ class Situation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldPlan:
-    """What will forbid to enforce. kind: hold, cooldown, pin or freeze, the last of the whole fleet. lasts None: until a
-    person lifts it."""
+    """What will forbid to enforce.
+
+    kind: hold, cooldown, pin or freeze, the last of the whole fleet. lasts None: until a person lifts it.
+    """
 
     kind: str
     reason: str
@@ -179,13 +187,15 @@ class Decided:
     """What follows. is_due: whether it is to be written down and done; otherwise only the verdict is kept.
 
     automatic: done by the monitor, the rollback first. looks: begun by it, since they write nothing. recommended: for
-    people. holds: what is placed with the decision.
+    people. holds: what is placed with the decision. wants_rollback: whether the evidence calls for a rollback that
+    nobody need be asked for, decided now or before.
     """
 
     verdict: Verdict
     worst: Assessment
     assessments: tuple[Assessment, ...]
     is_due: bool
+    wants_rollback: bool
     automatic: tuple[Step, ...] = ()
     looks: tuple[Action, ...] = ()
     recommended: tuple[Step, ...] = ()
@@ -210,13 +220,13 @@ class Decided:
         }
 
 
-def decide(subject: Subject, inputs: Sequence[AssessmentInput], situation: Situation) -> Decided:
+def decide(subject: Subject, assessments: Sequence[Assessment], situation: Situation) -> Decided:
     """What is to be done about a subject, given the streams of its trigger.
 
     A verdict that goes on leads to nothing anew, with one exception: while the evidence calls for a rollback and the
     tenant is still enforced, the rollback is due, whatever else holds, waits or was decided.
     """
-    assessments = tuple(_flagged(each.assess(), situation) for each in inputs)
+    assessments = [_flagged(each, situation) for each in assessments]
     worst = find_worst(assessments)
     each_leads_to = [
         recommend(
@@ -235,13 +245,15 @@ def decide(subject: Subject, inputs: Sequence[AssessmentInput], situation: Situa
     is_due = is_changed or (is_rollback and not situation.is_rollback_decided)
     combined = _combined(each_leads_to, is_rollback=is_rollback and not situation.is_rollback_decided)
     sentences = {
-        language: explain(worst, language, subject=subject.name, recommendation=combined) for language in ("tr", "en")
+        language: explain(worst, language, subject=subject.name, recommendation=combined, is_broken=situation.is_broken)
+        for language in LANGUAGES
     }
     return Decided(
         verdict=worst.verdict,
         worst=worst,
-        assessments=assessments,
+        assessments=tuple(assessments),
         is_due=is_due,
+        wants_rollback=is_rollback,
         automatic=combined.automatic if is_due else (),
         looks=_looks(combined) if is_due and worst.verdict.severity and not situation.is_sandbox else (),
         recommended=combined.recommended,
@@ -336,8 +348,5 @@ def derive_again(evidence: Mapping[str, Any]) -> Decided:
         trigger=Trigger(kept["trigger"]),
         tenant_id=None if kept["tenant_id"] is None else UUID(kept["tenant_id"]),
     )
-    return decide(
-        subject,
-        [AssessmentInput.from_json(each) for each in evidence["inputs"]],
-        Situation.from_json(evidence["situation"]),
-    )
+    inputs = [AssessmentInput.from_json(each) for each in evidence["inputs"]]
+    return decide(subject, [each.assess() for each in inputs], Situation.from_json(evidence["situation"]))

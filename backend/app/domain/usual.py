@@ -1,4 +1,4 @@
-"""What is usual at an hour of the week: counts of the fortnight before, and the baseline that follows from them. Pure."""
+"""What is usual at an hour of the week: counts of the fortnight before, and what follows from them. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Usual:
         return x / n if n else None
 
     def baseline(self, *, now: datetime, pool: float, ratio: float = 1.0) -> Baseline:
-        """What is usual now. pool: the rate that is usual in the fleet, which stands in for what is not known of the one.
+        """What is usual now. pool: the rate that is usual in the fleet, for what is not known of the one.
 
         Traffic is expected only where each of the hours around had it, so that the end of a day is no alarm.
         """

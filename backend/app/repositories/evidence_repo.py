@@ -275,6 +275,17 @@ async def summarize(conn: Connection, tenant_id: UUID, *, since: datetime) -> Ev
     )
 
 
+async def list_series(
+    conn: Connection, tenant_id: UUID, *, since: datetime, step_seconds: int
+) -> list[tuple[str, datetime, int, int]]:
+    """(stream, at, n, x) of a tenant in steps of time."""
+    cursor = await conn.execute(
+        SQL.list_series,
+        {"tenant_id": tenant_id, "since": since, "step": timedelta(seconds=step_seconds), "limit": BUCKETS_MAX},
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in await cursor.fetchall()]
+
+
 async def list_top_players(conn: Connection, tenant_id: UUID, *, since: datetime, limit: int) -> list[TopPlayer]:
     """Who is behind what is disputed, overpaid or differs, the most frequent first. Ids, and nothing else of them."""
     cursor = await conn.execute(SQL.list_top_players, {"tenant_id": tenant_id, "since": since, "limit": limit})

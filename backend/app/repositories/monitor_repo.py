@@ -149,7 +149,10 @@ async def list_tenants(conn: Connection, tenant_id: UUID | None) -> list[Watched
                 "limit": TENANTS_PER_PAGE,
             },
         )
-        page = [WatchedTenant._make(row)._replace(arbiter=Arbiter(row[3])) for row in await cursor.fetchall()]
+        page = [
+            WatchedTenant._make(row)._replace(arbiter=Arbiter(row[3]), broken=tuple(row[7]))
+            for row in await cursor.fetchall()
+        ]
         tenants += page
         if len(page) < TENANTS_PER_PAGE:
             return tenants
@@ -164,9 +167,7 @@ async def find_mode_then(conn: Connection, tenant_id: UUID, *, at: datetime) -> 
 async def count_rollbacks(conn: Connection, tenant_id: UUID, *, epoch: int, now: datetime) -> Rollbacks:
     """Automatic rollbacks: of the tenant since ever and in this epoch, and of others lately."""
     row = await (
-        await conn.execute(
-            SQL.count_rollbacks, {"tenant_id": tenant_id, "epoch": epoch, "since": now - FREEZE_WITHIN}
-        )
+        await conn.execute(SQL.count_rollbacks, {"tenant_id": tenant_id, "epoch": epoch, "since": now - FREEZE_WITHIN})
     ).fetchone()
     assert row is not None, "an aggregate returns a row"
     return Rollbacks._make(row)
@@ -220,9 +221,7 @@ async def list_decisions(
 
 async def find_evidence(conn: Connection, tenant_id: UUID | None, *, decision_id: UUID) -> KeptDecision | None:
     """What a decision was made from; with a tenant_id, only of that tenant's."""
-    row = await (
-        await conn.execute(SQL.find_evidence, {"tenant_id": tenant_id, "decision_id": decision_id})
-    ).fetchone()
+    row = await (await conn.execute(SQL.find_evidence, {"tenant_id": tenant_id, "decision_id": decision_id})).fetchone()
     return None if row is None else KeptDecision._make(row)
 
 

@@ -43,9 +43,7 @@ async def find(conn: Connection, tenant_id: UUID, *, epoch: int, arbiter: Arbite
     return None if row is None else KeptUsual(usual=Usual.from_json(row[0]), found_at=row[1])
 
 
-async def keep(
-    conn: Connection, tenant_id: UUID, usual: Usual, *, epoch: int, arbiter: Arbiter, now: datetime
-) -> None:
+async def keep(conn: Connection, tenant_id: UUID, usual: Usual, *, epoch: int, arbiter: Arbiter, now: datetime) -> None:
     """Keep it."""
     total = usual.total
     await conn.execute(
@@ -65,17 +63,13 @@ async def keep(
 
 async def count_refusals(conn: Connection, tenant_id: UUID, *, until: datetime) -> Usual:
     """A tenant's decisions and refusals in the fortnight before."""
-    cursor = await conn.execute(
-        SQL.count_refusals, {"tenant_id": tenant_id, "since": until - HISTORY, "until": until}
-    )
+    cursor = await conn.execute(SQL.count_refusals, {"tenant_id": tenant_id, "since": until - HISTORY, "until": until})
     return Usual(hours={row[0]: HourCount(*row[1:]) for row in await cursor.fetchall()})
 
 
 async def count_rejections(conn: Connection, provider: str, *, until: datetime) -> Usual:
     """A provider's deliveries, and of these not verified, in the fortnight before."""
-    cursor = await conn.execute(
-        SQL.count_rejections, {"provider": provider, "since": until - HISTORY, "until": until}
-    )
+    cursor = await conn.execute(SQL.count_rejections, {"provider": provider, "since": until - HISTORY, "until": until})
     return Usual(hours={row[0]: HourCount(*row[1:]) for row in await cursor.fetchall()})
 
 
@@ -89,7 +83,5 @@ async def find_pool(conn: Connection, *, until: datetime) -> float | None:
 
 async def list_control(conn: Connection, *, since: datetime, until: datetime) -> list[ControlTenant]:
     """Tenants whose legacy column decides, with what happened to them in a time."""
-    cursor = await conn.execute(
-        SQL.list_control, {"since": since, "until": until, "limit": CONTROL_TENANTS_MAX}
-    )
+    cursor = await conn.execute(SQL.list_control, {"since": since, "until": until, "limit": CONTROL_TENANTS_MAX})
     return [ControlTenant._make(row) for row in await cursor.fetchall()]

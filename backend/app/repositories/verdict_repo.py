@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, dict_row
 from psycopg.types.json import Jsonb
 
 from backend.app import sql
@@ -49,6 +49,16 @@ async def list_shown(conn: Connection, tenant_id: UUID | None, *, limit: int) ->
     """Verdicts for people: of a tenant, or of everybody but the sandbox; the most serious first."""
     cursor = await conn.execute(SQL.list_shown, {"tenant_id": tenant_id, "limit": limit})
     return [ShownVerdict._make(row) for row in await cursor.fetchall()]
+
+
+async def list_triggers(conn: Connection, tenant_ids: Sequence[UUID]) -> dict[UUID, list[dict[str, Any]]]:
+    """What stands for tenants, by tenant, as documents: their own verdicts, and those of their providers."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(SQL.list_triggers, {"tenant_ids": list(tenant_ids), "limit": VERDICTS_MAX})
+        found: dict[UUID, list[dict[str, Any]]] = {tenant_id: [] for tenant_id in tenant_ids}
+        for row in await cursor.fetchall():
+            found[row.pop("tenant_id")].append(row)
+    return found
 
 
 async def keep(
@@ -123,9 +133,7 @@ def _verdict_from(row: TupleRow) -> KeptVerdict:
     kind, key, name, trigger, tenant_id, verdict, since, evaluated_at, latches, *rest = row
     acknowledged_at, acknowledged_by, decision_id = rest
     return KeptVerdict(
-        subject=Subject(
-            kind=SubjectKind(kind), key=key, name=name, trigger=Trigger(trigger), tenant_id=tenant_id
-        ),
+        subject=Subject(kind=SubjectKind(kind), key=key, name=name, trigger=Trigger(trigger), tenant_id=tenant_id),
         verdict=Verdict(verdict),
         since=since,
         evaluated_at=evaluated_at,

@@ -7,6 +7,7 @@ from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
 from backend.app.services.jobs import Jobs
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.webhook_secrets import WebhookSecrets
 
 
@@ -16,9 +17,18 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, *, jobs: Jobs, secrets: WebhookSecrets, expected_revision: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        jobs: Jobs,
+        monitor: MonitorWatch,
+        secrets: WebhookSecrets,
+        expected_revision: str,
+    ) -> None:
         self._database = database
         self._jobs = jobs
+        self._monitor = monitor
         self._secrets = secrets
         self._expected_revision = expected_revision
         self._is_stopping = False
@@ -43,4 +53,4 @@ class Readiness:
 
     def warnings(self) -> Sequence[str]:
         """Sentences about what an operator should look at, though requests can be answered."""
-        return self._jobs.warnings()
+        return (*self._jobs.warnings(), *self._monitor.warnings())

@@ -306,6 +306,19 @@ GROUP BY kept.subject, kept.stream, kept.currency
 ORDER BY events DESC, kept.subject, kept.stream, kept.currency
 LIMIT %(limit)s;
 
+-- name: list_series
+-- A tenant's streams in steps of time, whoever was the arbiter. What three streams have in common stands in the first.
+SELECT
+    kept.stream,
+    date_bin(%(step)s::INTERVAL, kept.minute, TIMESTAMPTZ '2000-01-01 00:00:00+00') AS at,
+    sum(kept.n)::BIGINT AS n,
+    sum(kept.x)::BIGINT AS x
+FROM evidence_buckets AS kept
+WHERE kept.tenant_id = %(tenant_id)s AND kept.minute >= %(since)s
+GROUP BY kept.stream, at
+ORDER BY kept.stream, at
+LIMIT %(limit)s;
+
 -- name: list_classes
 -- Mismatches of a tenant by class: wallets, how often they were seen, and how far apart the sides are in all.
 SELECT

@@ -45,7 +45,22 @@ SELECT
     mode.arbiter,
     coalesce(setting.auto_rollback, tenant.is_sandbox) AS auto_rollback,
     tenant.is_sandbox,
-    NULL::TIMESTAMPTZ AS counted_from
+    NULL::TIMESTAMPTZ AS counted_from,
+    ARRAY(
+        SELECT known.class
+        FROM census_classes AS known
+        WHERE
+            known.tenant_id = tenant.id
+            AND known.differences > 0
+            AND known.run_id = (
+                SELECT run.id
+                FROM census_runs AS run
+                WHERE run.tenant_id = tenant.id AND run.state IN ('clean', 'differences')
+                ORDER BY run.id DESC
+                LIMIT 1
+            )
+        ORDER BY known.class
+    ) AS broken
 FROM tenants AS tenant
 INNER JOIN tenant_modes AS mode ON mode.tenant_id = tenant.id
 LEFT JOIN monitor_settings AS setting ON setting.tenant_id = tenant.id

@@ -52,6 +52,36 @@ ORDER BY
     kept.trigger
 LIMIT %(limit)s;
 
+-- name: list_triggers
+-- What stands for tenants: their own verdicts, and of each provider that they have an account at.
+SELECT
+    asked.id AS tenant_id,
+    kept.subject_kind,
+    kept.subject,
+    kept.trigger,
+    kept.verdict,
+    kept.since,
+    kept.evaluated_at,
+    kept.acknowledged_at,
+    kept.acknowledged_by,
+    kept.decision_id,
+    kept.sentences,
+    kept.actions,
+    kept.score
+FROM unnest(%(tenant_ids)s::UUID[]) AS asked (id)
+INNER JOIN monitor_verdicts AS kept
+    ON kept.tenant_id = asked.id
+    OR (
+        kept.subject_kind = 'provider'
+        AND EXISTS (
+            SELECT
+            FROM psp_accounts AS account
+            WHERE account.tenant_id = asked.id AND account.provider = kept.subject
+        )
+    )
+ORDER BY asked.id, kept.trigger, kept.subject
+LIMIT %(limit)s;
+
 -- name: keep_verdict
 -- The verdict as it is now; not when a person has taken note of it since it was read. A decision that was made stays named.
 INSERT INTO monitor_verdicts AS kept (
