@@ -82,8 +82,8 @@ class Settings(BaseSettings):
     # Secrets of accounts that have one of their own: WEBHOOK_SECRET_<name> and WEBHOOK_SECRET_<name>_PREVIOUS, by what
     # follows the prefix. Which account uses which name stands in the table psp_accounts.
     webhook_secrets: dict[str, SecretStr] = Field(default_factory=dict)
-    # Where providers' webhooks come from, as JSON: {"stripe": ["3.18.12.0/24"]}. For a service that sees the addresses of
-    # senders; behind a proxy that does not pass them on, leave it out.
+    # Where providers' webhooks come from, as JSON: {"stripe": ["3.18.12.0/24"]}. For a service that sees the senders'
+    # addresses; behind a proxy that does not pass them on, leave it out.
     webhook_source_ranges: dict[str, list[IPv4Network | IPv6Network]] = Field(default_factory=dict)
     # Unset in dev: MockPSP runs inside the service. Unset elsewhere: there is none.
     mockpsp_url: AnyHttpUrl | None = None

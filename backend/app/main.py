@@ -17,7 +17,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, finance, middleware, ops, problems, psp_events, rollout_monitor, wallet, webhooks
+from backend.app.api import (
+    auth,
+    finance,
+    flags,
+    middleware,
+    ops,
+    problems,
+    psp_events,
+    rollout,
+    rollout_monitor,
+    wallet,
+    webhooks,
+)
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -91,6 +103,7 @@ def build(
         jobs=core.jobs,
         monitor=core.monitor_watch,
         secrets=secrets,
+        flag_cache=core.flag_cache,
         expected_revision=engine.status().head,
     )
 
@@ -119,6 +132,9 @@ def build(
         "monitor": core.monitor,
         "monitor_reader": core.monitor_reader,
         "selftest": core.selftest,
+        "flags": core.flags,
+        "rollout": core.rollout,
+        "rollout_status": core.rollout_status,
     }
     app = Litestar(
         route_handlers=[
@@ -135,6 +151,8 @@ def build(
                     psp_events.router,
                     finance.router,
                     rollout_monitor.router,
+                    flags.router,
+                    rollout.router,
                 ],
             ),
             *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),

@@ -12,6 +12,8 @@ import structlog
 from litestar.types import ASGIApp
 
 from backend.app import mockpsp_mount
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.domain.flags import Flag
 from backend.app.domain.job import PeriodicJob
 from backend.app.mockpsp_mount import MockPspMount
 from backend.app.psp.adapter import PspAdapter
@@ -22,16 +24,21 @@ from backend.app.repositories.presence import Presence
 from backend.app.services.census import Census
 from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
+from backend.app.services.flag_cache import FlagCache
+from backend.app.services.flags import Flags
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.monitor import EVALUATE_SECONDS, Monitor
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.monitor_looks import Looks
-from backend.app.services.monitor_port import Rollout, place_hold
-from backend.app.services.monitor_reader import MonitorReader
+from backend.app.services.monitor_reader import MonitorReader, read_triggers
 from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.rollout import Rollout
+from backend.app.services.rollout_gates import GateReader
+from backend.app.services.rollout_status import RolloutStatus
 from backend.app.services.selftest import Selftest
 from backend.app.services.sign_in import SignIn
 from backend.app.services.wallets import Wallets
@@ -46,12 +53,7 @@ EMBEDDED_WATCH_SECONDS: Final = 1.0
 # So many in one run of a job: the deadline holds also when each of them takes a provider's whole timeout.
 INBOX_BATCH: Final = 500
 PULL_BATCH: Final = 100
-FLAGS: Final = (
-    "ledger_shadow_write",
-    "ledger_enforce_balance",
-    "ledger_balance_mismatch_log",
-    "webhook_signature_enforced",
-)
+UNMET_NAMED_MAX: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,10 @@ class Core:
     presence: Presence
     mockpsp: MockPspMount
     evidence: Evidence
+    flag_cache: FlagCache
+    flags: Flags
+    rollout: Rollout
+    rollout_status: RolloutStatus
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
@@ -96,7 +102,16 @@ def wire(
     mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
     presence = Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings))
     evidence = Evidence(database, app_version=VERSION, number=lambda: presence.number)
-    mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log, evidence=evidence)
+    flag_cache = FlagCache(engine, defaults={flag: getattr(settings, flag) for flag in Flag})
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    rollout = Rollout(database, gates)
+    rollout_status = RolloutStatus(database, gates, read_triggers=read_triggers)
+    mismatches = MismatchRecorder(
+        database,
+        is_enabled=settings.ledger_balance_mismatch_log,
+        is_enabled_for=flag_cache.is_mismatch_logged,
+        evidence=evidence,
+    )
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
     wallets = Wallets(database)
@@ -144,6 +159,13 @@ def wire(
             ),
             PeriodicJob(name="monitor.selftest", run=selftest.run_due, cron="40 3 * * *", deadline_seconds=120),
             PeriodicJob(name="evidence.prune", run=evidence.prune, every_seconds=300, deadline_seconds=120),
+            PeriodicJob(name="rollout.expire_due", run=rollout.expire_due, every_seconds=1, deadline_seconds=60),
+            PeriodicJob(
+                name="rollout.refresh_metrics",
+                run=rollout_status.refresh_metrics,
+                every_seconds=60,
+                deadline_seconds=60,
+            ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
@@ -156,6 +178,10 @@ def wire(
         presence=presence,
         mockpsp=mockpsp,
         evidence=evidence,
+        flag_cache=flag_cache,
+        flags=Flags(database, rollout),
+        rollout=rollout,
+        rollout_status=rollout_status,
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,
@@ -180,6 +206,8 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
     """
     await core.database.open()
     await core.presence.start()
+    await core.flag_cache.start()
+    unmet = asyncio.create_task(_name_unmet(core), name="rollout-unmet")
     watcher = asyncio.create_task(_keep_embedded_running(core.engine), name="embedded-postgres")
     try:
         async with core.mockpsp.running():
@@ -202,6 +230,8 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
                 await core.evidence.stop(deadline_seconds=DRAIN_SECONDS)
     finally:
         watcher.cancel()
+        unmet.cancel()
+        await core.flag_cache.stop()
         await core.presence.stop()
         await core.database.close()
         await asyncio.to_thread(core.engine.close)
@@ -209,12 +239,27 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
 
 def build_monitor(database: Database) -> Monitor:
     """The monitor with what it acts through."""
-    return Monitor(database, rollout=Rollout(database), place_hold=place_hold)
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    return Monitor(database, rollout=Rollout(database, gates))
 
 
 def environment_flags(settings: Settings) -> dict[str, bool]:
     """The flags that this process's environment states; what is left to its default states nothing."""
-    return {flag: getattr(settings, flag) for flag in FLAGS if settings.is_explicit(flag)}
+    return {flag.value: getattr(settings, flag) for flag in Flag if settings.is_explicit(flag)}
+
+
+async def _name_unmet(core: Core) -> None:
+    """Say which tenants the environment enforces with gates unmet; that is not refused, and not silent."""
+    with contextlib.suppress(TemporarilyUnavailable):
+        unmet = await core.rollout_status.list_unmet(source="environment", limit=UNMET_NAMED_MAX)
+        if unmet:
+            log.warning(
+                "rollout.enforced_with_gates_unmet",
+                tenants={
+                    each.facts.tenant.slug: [gate.gate.value for gate in each.gates if gate.stands_against]
+                    for each in unmet
+                },
+            )
 
 
 async def _keep_embedded_running(engine: Engine) -> None:

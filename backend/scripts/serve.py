@@ -20,7 +20,7 @@ from backend.app.repositories import home, presence
 from backend.app.repositories.engine import resolve
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.services import logs
-from backend.app.wiring import environment_flags
+from backend.app.wiring import VERSION, environment_flags
 from backend.config import Settings
 from backend.scripts import demo as demo_script
 from backend.scripts.connection import ensure_schema
@@ -46,7 +46,9 @@ def serve(
     engine = resolve(settings)
     try:
         ensure_schema(engine, is_dev=settings.env == "dev")
-        asyncio.run(presence.ensure_flags_agree(engine, environment_flags=environment_flags(settings)))
+        asyncio.run(
+            presence.ensure_flags_agree(engine, app_version=VERSION, environment_flags=environment_flags(settings))
+        )
         listening = listen(host, port)
         url = url_of(listening, host)
         guidance = demo_script.lines(asyncio.run(demo_script.seed(engine, settings)), url=url) if demo else ""

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from backend.app.domain.bucket import Trigger
 from backend.app.domain.evidence import Claim
-from backend.app.domain.ledger import InsufficientFunds
+from backend.app.domain.ledger import InsufficientFunds, PostResult
+from backend.app.domain.money import Money
+from backend.app.domain.rollout import Mismatch
 from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.evidence import Evidence
@@ -37,6 +39,23 @@ CLOSED_AFTER = timedelta(minutes=1, seconds=90)
 PROVIDER = "mockpsp"
 
 
+class SpreadEvidence(Evidence):
+    """Counts decisions as if they had been made some minutes earlier, so that no test waits for minutes."""
+
+    minutes_back = 0
+
+    def count_decision(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, money: Money) -> None:
+        """The same, earlier."""
+        super().count_decision(self._earlier(result), tenant_id=tenant_id, player_id=player_id, money=money)
+
+    def count_comparison(self, result: PostResult, mismatch: Mismatch | None, *, tenant_id: UUID) -> None:
+        """The same, earlier."""
+        super().count_comparison(self._earlier(result), mismatch, tenant_id=tenant_id)
+
+    def _earlier(self, result: PostResult) -> PostResult:
+        return result._replace(recorded_at=result.recorded_at - timedelta(minutes=self.minutes_back))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorDesk:
     """Everything that a test of the monitor needs."""
@@ -44,7 +63,7 @@ class MonitorDesk:
     database: Database
     owner: Owner
     pools: Pools
-    evidence: Evidence
+    evidence: SpreadEvidence
     withdrawals: Withdrawals
     monitor: Monitor
 
@@ -64,13 +83,14 @@ class MonitorDesk:
         await post(self.pools, *(deposit(player, 100_00) for player in players))
         return players
 
-    async def refuse_wrongly(self, players: Sequence[Player], *, times: int = 1) -> None:
+    async def refuse_wrongly(self, players: Sequence[Player], *, minutes: int = 4) -> None:
         """Another system gives them money that the ledger does not know of, and they ask for it."""
         for player in players:
             await set_legacy(self.owner, player, available=1_000_00)
-        for player in players:
-            for _ in range(times):
-                await self.ask(player, 500_00)
+        for place, player in enumerate(players):
+            self.evidence.minutes_back = place % minutes
+            await self.ask(player, 500_00)
+        self.evidence.minutes_back = 0
         await self.evidence.flush()
 
     async def ask(self, player: Player, amount: int) -> bool:
@@ -108,7 +128,8 @@ class MonitorDesk:
     async def holds(self, tenant_id: UUID | None) -> list[str]:
         """What stands against enforcing a tenant, or the fleet, by kind."""
         cursor = await self.owner.execute(
-            "SELECT kind FROM rollout_holds WHERE tenant_id IS NOT DISTINCT FROM %s AND lifted_at IS NULL ORDER BY kind",
+            "SELECT kind FROM rollout_holds WHERE tenant_id IS NOT DISTINCT FROM %s AND lifted_at IS NULL "
+            "ORDER BY kind",
             (tenant_id,),
         )
         return [kind for (kind,) in await cursor.fetchall()]
@@ -157,7 +178,7 @@ def automatic(decision: dict[str, Any]) -> list[str]:
 async def monitor_desk(database: Database) -> AsyncIterator[MonitorDesk]:
     """A desk on a database of the test's own: what tenants of other tests do would freeze this one's fleet."""
     async with open_pools(database) as pools, connect_owner(database) as owner:
-        evidence = Evidence(pools, app_version="a test", is_metered=False)
+        evidence = SpreadEvidence(pools, app_version="a test", is_metered=False)
         mismatches = MismatchRecorder(pools, is_enabled=True, evidence=evidence)
         yield MonitorDesk(
             database=database,

@@ -78,23 +78,6 @@ class DecisionCounts:
             yield Stream.T3_MISMATCH, self.comparisons, self.mismatches
 
 
-class EvidenceSummary(NamedTuple):
-    """What is known about a tenant's two sides since some time. disputed, overpaid: as of DecisionCounts;
-    mismatches: wallets seen to differ, one that goes on to differ once in ten minutes; traffic_minutes: in which both
-    sides were compared at all.
-    """
-
-    decisions: int
-    disputed: int
-    disputed_players: int
-    overpaid: int
-    comparisons: int
-    mismatches: int
-    traffic_minutes: int
-    first_minute: datetime | None
-    last_minute: datetime | None
-
-
 class CountedSubject(NamedTuple):
     """A player behind x, in one minute. amount_minor: what was at stake in all."""
 

@@ -5,7 +5,7 @@ comes out the same.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -92,7 +92,7 @@ class WatchedTenant(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A tenant or a provider under one trigger. key: the tenant's id or the provider's name; name: as people call it."""
+    """A tenant or a provider under one trigger. key: the tenant's id or the provider's name; name: for people."""
 
     kind: SubjectKind
     key: str
@@ -119,13 +119,14 @@ class KeptVerdict:
 class Situation:
     """What a decision depends on besides the evidence.
 
-    epoch: of the tenant. is_global_cause: most tenants show the trigger at once. is_rollback_decided: this epoch's
-    rollback was decided before. rollbacks_before: automatic ones of this tenant so far. others_rolled_back: other
-    tenants within FREEZE_WITHIN. is_broken: a census found what no traffic explains. A sandbox is rolled back, and
-    nothing else is done to it.
+    evaluated_before: when the subject was looked at last. epoch: of the tenant. is_global_cause: most tenants show the
+    trigger at once. is_rollback_decided: this epoch's rollback was decided before. rollbacks_before: automatic ones of
+    this tenant so far. others_rolled_back: other tenants within FREEZE_WITHIN. is_broken: a census found what no
+    traffic explains. A sandbox is rolled back, and nothing else is done to it.
     """
 
     verdict_before: Verdict
+    evaluated_before: datetime | None = None
     is_enforced: bool = False
     auto_rollback: bool = False
     epoch: int | None = None
@@ -140,6 +141,7 @@ class Situation:
         """As JSON."""
         return {
             "verdict_before": self.verdict_before.value,
+            "evaluated_before": None if self.evaluated_before is None else self.evaluated_before.isoformat(),
             "is_enforced": self.is_enforced,
             "auto_rollback": self.auto_rollback,
             "epoch": self.epoch,
@@ -154,7 +156,14 @@ class Situation:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Situation":
         """From what to_json made."""
-        return cls(**{**document, "verdict_before": Verdict(document["verdict_before"])})
+        before = document["evaluated_before"]
+        return cls(
+            **{
+                **document,
+                "verdict_before": Verdict(document["verdict_before"]),
+                "evaluated_before": None if before is None else datetime.fromisoformat(before),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,13 +247,16 @@ def decide(subject: Subject, assessments: Sequence[Assessment], situation: Situa
         )
         for each in sorted(assessments, key=lambda each: each is not worst)
     ]
-    is_changed = worst.verdict.rank != situation.verdict_before.rank or (
-        worst.verdict.severity > 0 and worst.is_changed
-    )
+    # The same verdict may have been over, and be back: then it began after it was looked at last.
+    is_back = situation.evaluated_before is not None and worst.since > situation.evaluated_before
+    is_changed = worst.verdict.rank != situation.verdict_before.rank or (worst.verdict.severity > 0 and is_back)
     is_rollback = any(one.is_rollback for one in each_leads_to)
     is_due = is_changed or (is_rollback and not situation.is_rollback_decided)
     combined = _combined(each_leads_to, is_rollback=is_rollback and not situation.is_rollback_decided)
-    sentences = {
+    if situation.is_sandbox:
+        only = tuple(step for step in combined.automatic if step.action is Action.ROLLBACK)
+        combined = replace(combined, automatic=only)
+    sentences: dict[str, str] = {
         language: explain(worst, language, subject=subject.name, recommendation=combined, is_broken=situation.is_broken)
         for language in LANGUAGES
     }
@@ -266,7 +278,8 @@ def decide(subject: Subject, assessments: Sequence[Assessment], situation: Situa
 def cooldown_after(rollbacks: int) -> timedelta:
     """How long a tenant is left alone after so many automatic rollbacks, this one included."""
     assert rollbacks > 0, "nothing was rolled back"
-    return min(COOLDOWN_FIRST * 2 ** min(rollbacks - 1, 10), COOLDOWN_MAX)
+    lasts: timedelta = COOLDOWN_FIRST * (1 << min(rollbacks - 1, 10))
+    return min(lasts, COOLDOWN_MAX)
 
 
 def _flagged(assessment: Assessment, situation: Situation) -> Assessment:

@@ -102,6 +102,27 @@ class Database:
             yield conn
 
     @asynccontextmanager
+    async def urgent_transaction(self) -> AsyncIterator[Connection]:
+        """The same on a connection of its own, for what must not wait behind everybody else's requests for one of the
+        pool's; when no further connection can be had, on one of the pool's all the same.
+        """
+        try:
+            conn = await psycopg.AsyncConnection.connect(
+                self._engine.service_url, autocommit=True, connect_timeout=2, application_name="hakem-urgent"
+            )
+        except psycopg.OperationalError:
+            async with self.transaction() as pooled:
+                yield pooled
+            return
+        try:
+            async with conn:
+                await self._configure(conn)
+                async with conn.transaction():
+                    yield conn
+        except psycopg.OperationalError as error:
+            raise DatabaseAway from error
+
+    @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
         """A connection in one transaction that only reads, as all is at its first query. Raises DatabaseAway."""
         async with self.connection() as conn:

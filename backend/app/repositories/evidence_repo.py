@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from backend.app import sql
 from backend.app.domain.bucket import MINUTE, Bucket, Stream
-from backend.app.domain.evidence import EvidenceSummary
+from backend.app.domain.gates import EvidenceSummary
 from backend.app.domain.ledger import Arbiter
 from backend.app.repositories.database import Connection
 from backend.app.repositories.presence import LOCK_NAMESPACE

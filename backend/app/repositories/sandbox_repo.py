@@ -1,5 +1,7 @@
-"""The sandbox in PostgreSQL: the one tenant whose balances and arbiter the service may set, through functions that know no
-other."""
+"""The sandbox in PostgreSQL: the one tenant whose balances and arbiter the service may set.
+
+It does so through functions that know no other tenant.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -70,7 +70,7 @@ async def keep(
     before: KeptVerdict | None,
     now: datetime,
 ) -> bool:
-    """Keep a verdict; False when a person has taken note of the one before in the meantime: the next evaluation will."""
+    """Keep a verdict; False when a person has taken note of the former one meanwhile: the next evaluation will."""
     cursor = await conn.execute(
         SQL.keep_verdict,
         {

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -62,14 +62,21 @@ def record_balance_mismatch(
 class MismatchRecorder:
     """Looks at every decision that saw both sides, and keeps what differs. Built once per process.
 
-    is_enabled: the flag ledger_balance_mismatch_log. evidence: where comparisons are counted, by the minute.
-    is_metered: whether mismatches go to the counters for people as well; those that were planted do not.
+    is_enabled: the flag ledger_balance_mismatch_log for everybody; is_enabled_for: the same by tenant, where it is
+    known. evidence: where comparisons are counted, by the minute. is_metered: whether mismatches go to the counters for
+    people as well; those that were planted do not.
     """
 
     def __init__(
-        self, database: Database, *, is_enabled: bool, evidence: Evidence | None = None, is_metered: bool = True
+        self,
+        database: Database,
+        *,
+        is_enabled: bool,
+        is_enabled_for: Callable[[UUID], bool] | None = None,
+        evidence: Evidence | None = None,
+        is_metered: bool = True,
     ) -> None:
-        self._is_enabled = is_enabled
+        self._is_enabled_for = is_enabled_for or (lambda _: is_enabled)
         self._evidence = evidence
         self._is_metered = is_metered
         self._writer: GroupCommit[Mismatch, None] = GroupCommit("mismatch", database, _store)
@@ -92,7 +99,7 @@ class MismatchRecorder:
             task.add_done_callback(self._under_way.discard)
 
     def _compare(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> Mismatch | None:
-        if not self._is_enabled:
+        if not self._is_enabled_for(tenant_id):
             return None
         mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
         if self._evidence is not None:

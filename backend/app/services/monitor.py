@@ -1,11 +1,11 @@
-"""The monitor: looks at the evidence once or twice a minute, keeps verdicts, decides, and does what may be done unasked.
+"""The monitor: looks at the evidence twice a minute, keeps verdicts, decides, and does what may be done unasked.
 
 lease ─▶ inputs of every subject ─ assess ─▶ assessments
   [pure]   decide(subject, assessments, situation)            → Decided
   [write]  decision, verdict, holds, jobs: one transaction, and only while the lease is ours
   [effect] the rollback, by the decision's id; done again until the tenant is no longer enforced
 
-One process evaluates at a time. A monitor that was thought dead and wakes up finds its token used up, and writes nothing.
+One process evaluates at a time. One that was thought dead and wakes up finds its token used up, and writes nothing.
 """
 
 import asyncio
@@ -19,14 +19,13 @@ from uuid import UUID, uuid4
 import psycopg
 import structlog
 
-from backend.app.domain.assessment import Assessment, Surroundings, Verdict
+from backend.app.domain.assessment import Assessment, Verdict
 from backend.app.domain.audit import Actor, ActorKind, AuditEntry
 from backend.app.domain.bucket import Trigger
 from backend.app.domain.detection import BROKEN_INVARIANTS, AssessmentInput, find_global_cause, find_worst
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.monitor import (
     Decided,
-    HoldPlan,
     KeptVerdict,
     MonitorBusy,
     Situation,
@@ -37,12 +36,14 @@ from backend.app.domain.monitor import (
     decide,
     evidence_document,
 )
+from backend.app.domain.rollout_state import HoldKind
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.domain.thresholds import Thresholds
 from backend.app.repositories import audit_repo, job_repo, monitor_repo, verdict_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.monitor_repo import Lease, LeaseLost, NewDecision
-from backend.app.services.monitor_inputs import Inputs, Looked
+from backend.app.services import rollout_holds
+from backend.app.services.monitor_inputs import SANDBOX_PROVIDER, Inputs, Looked
 
 log = structlog.get_logger()
 
@@ -68,16 +69,6 @@ class Rollbacks(Protocol):
         is_automatic: bool = False,
     ) -> object:
         """Roll a tenant back."""
-        ...
-
-
-class Holds(Protocol):
-    """Who keeps tenants, or the fleet, from being enforced."""
-
-    async def __call__(
-        self, conn: Connection, tenant_id: UUID | None, plan: HoldPlan, *, actor: Actor, decision_id: UUID
-    ) -> None:
-        """Place one hold in the caller's transaction."""
         ...
 
 
@@ -119,14 +110,17 @@ class _Judged:
     def verdict_before(self) -> Verdict:
         return Verdict.NO_DATA if self.before is None else self.before.verdict
 
+    @property
+    def evaluated_before(self) -> datetime | None:
+        return None if self.before is None else self.before.evaluated_at
+
 
 class Monitor:
     """The monitor. Built once per process; the processes take turns."""
 
-    def __init__(self, database: Database, *, rollout: Rollbacks, place_hold: Holds) -> None:
+    def __init__(self, database: Database, *, rollout: Rollbacks) -> None:
         self._database = database
         self._rollout = rollout
-        self._place_hold = place_hold
         self._inputs = Inputs(database)
 
     async def run_due(self, _now: datetime) -> int:
@@ -201,7 +195,7 @@ class Monitor:
     async def acknowledge(
         self, *, kind: SubjectKind, key: str, trigger: Trigger, note: str, actor: Actor
     ) -> KeptVerdict:
-        """A person has taken note of a verdict, which may now end when the evidence allows it. Raises VerdictNotFound."""
+        """A person has taken note: the verdict may end when the evidence allows it. Raises VerdictNotFound."""
         async with self._database.transaction() as conn:
             kept = await verdict_repo.lock(conn, kind=kind, key=key, trigger=trigger)
             if kept is None or kept.verdict.severity == 0:
@@ -279,7 +273,7 @@ class Monitor:
         lease: Lease | None = None,
         is_past: bool = False,
     ) -> list[tuple[_Judged, Situation]]:
-        """Every subject with its assessments and what else its decision depends on; those whose ledger decides first."""
+        """Every subject with its assessments and its situation; those whose ledger decides first."""
         async with self._database.connection() as conn:
             verdicts = [] if is_past else await verdict_repo.list_verdicts(conn)
         kept = {(each.subject.key, each.subject.trigger): each for each in verdicts}
@@ -308,11 +302,16 @@ class Monitor:
     async def _situation(self, judged: _Judged, causes: Mapping[Trigger, bool], *, now: datetime) -> Situation:
         tenant = judged.looked.tenant
         if tenant is None or not judged.looked.inputs:
-            return Situation(verdict_before=judged.verdict_before, epoch=None if tenant is None else tenant.epoch)
+            return Situation(
+                verdict_before=judged.verdict_before,
+                evaluated_before=judged.evaluated_before,
+                epoch=None if tenant is None else tenant.epoch,
+            )
         async with self._database.connection() as conn:
             rollbacks = await monitor_repo.count_rollbacks(conn, tenant.id, epoch=tenant.epoch, now=now)
         return Situation(
             verdict_before=judged.verdict_before,
+            evaluated_before=judged.evaluated_before,
             is_enforced=tenant.is_enforced,
             auto_rollback=tenant.auto_rollback,
             epoch=tenant.epoch,
@@ -367,7 +366,7 @@ class Monitor:
                     ),
                     lease=lease,
                 )
-                await self._place_holds(conn, subject, decided, decision_id=decision_id)
+                await _place_holds(conn, subject, decided, decision_id=decision_id)
                 await _defer_looks(conn, subject, decided, decision_id=decision_id)
                 await _audit(conn, subject, judged.verdict_before, decided, decision_id=decision_id)
             if not await verdict_repo.keep(
@@ -375,18 +374,8 @@ class Monitor:
             ):
                 raise _AcknowledgedMeanwhile
         if decision_id is not None:
-            _tell(subject, judged.verdict_before, decided, decision_id=decision_id)
+            _tell(subject, judged.verdict_before, decided, decision_id=decision_id, is_sandbox=situation.is_sandbox)
         return decision_id
-
-    async def _place_holds(self, conn: Connection, subject: Subject, decided: Decided, *, decision_id: UUID) -> None:
-        for plan in decided.holds:
-            await self._place_hold(
-                conn,
-                None if plan.is_of_fleet else subject.tenant_id,
-                replace(plan, reason=plan.reason[:REASON_LENGTH_MAX]),
-                actor=SYSTEM,
-                decision_id=decision_id,
-            )
 
     async def _roll_back(
         self, lease: Lease, tenant: WatchedTenant, decided: Decided, *, decision_id: UUID | None
@@ -410,7 +399,9 @@ class Monitor:
             # The tenant is still enforced, so the next evaluation finds the rollback due and does it.
             log.error("monitor.rollback_failed", tenant_id=str(tenant.id), error=repr(error))
             return False
-        log.error("monitor.rolled_back", tenant_id=str(tenant.id), decision_id=str(decision_id))
+        (log.info if tenant.is_sandbox else log.error)(
+            "monitor.rolled_back", tenant_id=str(tenant.id), decision_id=str(decision_id)
+        )
         async with self._database.connection() as conn:
             await monitor_repo.record_result(
                 conn, decision_id, "rollback", is_done=True, result={"change": str(change)}
@@ -457,6 +448,20 @@ def _is_to_be_kept(before: KeptVerdict | None, decided: Decided, *, now: datetim
     )
 
 
+async def _place_holds(conn: Connection, subject: Subject, decided: Decided, *, decision_id: UUID) -> None:
+    for plan in decided.holds:
+        await rollout_holds.place(
+            conn,
+            HoldKind(plan.kind),
+            None if plan.is_of_fleet else subject.tenant_id,
+            reason=plan.reason[:REASON_LENGTH_MAX],
+            # From now on, whatever moment was looked at.
+            until=None if plan.lasts is None else datetime.now(UTC) + plan.lasts,
+            actor=SYSTEM,
+            decision_id=decision_id,
+        )
+
+
 async def _defer_looks(conn: Connection, subject: Subject, decided: Decided, *, decision_id: UUID) -> None:
     if subject.tenant_id is None:
         return
@@ -493,7 +498,7 @@ async def _audit(conn: Connection, subject: Subject, before: Verdict, decided: D
     )
 
 
-def _tell(subject: Subject, before: Verdict, decided: Decided, *, decision_id: UUID) -> None:
+def _tell(subject: Subject, before: Verdict, decided: Decided, *, decision_id: UUID, is_sandbox: bool) -> None:
     worst = decided.worst
     facts = {
         "subject_kind": subject.kind.value,
@@ -510,5 +515,7 @@ def _tell(subject: Subject, before: Verdict, decided: Decided, *, decision_id: U
         "distinct_players_60": worst.distinct_players_60,
         "sentence": decided.sentences["en"],
     }
-    # Error level means that somebody must act.
-    (log.error if decided.verdict.severity > 1 else log.warning)("monitor.decided", **facts)
+    # Error level means that somebody must act, and nobody must because of a fault that we planted.
+    is_planted = is_sandbox or subject.key == SANDBOX_PROVIDER
+    level = log.info if is_planted else log.error if decided.verdict.severity > 1 else log.warning
+    level("monitor.decided", **facts)

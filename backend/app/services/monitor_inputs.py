@@ -12,7 +12,7 @@ from uuid import UUID
 
 from backend.app.domain.assessment import Latched, Surroundings
 from backend.app.domain.baseline import PAIRED_BASELINE, RATE_MIN, Baseline, control_ratio
-from backend.app.domain.bucket import MINUTE, Bucket, Stream, Trigger
+from backend.app.domain.bucket import Bucket, Stream, Trigger
 from backend.app.domain.census import DifferenceClass
 from backend.app.domain.detection import AssessmentInput
 from backend.app.domain.monitor import STREAMS, KeptVerdict, Subject, SubjectKind, WatchedTenant

@@ -91,7 +91,7 @@ class MonitorWatch:
             sentences.append("the monitor's last self-test failed: hakem rollout selftest")
         elif test is not None and test.age_seconds > SELFTEST_SECONDS_MAX:
             sentences.append(f"the monitor's last self-test was {test.age_seconds / 86_400:.0f} days ago")
-        return sentences
+        return tuple(sentences)
 
     async def refresh(self) -> None:
         """Look once. Raises DatabaseAway or psycopg.Error."""

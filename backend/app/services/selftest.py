@@ -2,11 +2,11 @@
 
   sandbox, enforced  ─ nothing planted ─▶ evaluate                 → no verdict may stand
   legacy column written from outside, withdrawals through the service, forged deliveries naming open deposits
-                     ─ flush ─▶ evaluate                           → T1, T2 and T3 must be high, and the tenant rolled back
+                     ─ flush ─▶ evaluate                           → T1, T2, T3 must be high, the tenant rolled back
   all of it undone
 
-The withdrawals go the way of every withdrawal: service, door, comparison, evidence. What is left out is Prometheus, so that
-no figure of anybody moves. An alarm that has never fired is not an alarm.
+The withdrawals go the way of every withdrawal: service, door, comparison, evidence. What is left out is Prometheus, so
+that no figure of anybody moves. An alarm that has never fired is not an alarm.
 """
 
 import json
@@ -24,9 +24,10 @@ from backend.app.domain.deposit import OpenDeposit
 from backend.app.domain.deposit_observation import DepositObservation
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.evidence import Claim
-from backend.app.domain.ledger import Arbiter, InsufficientFunds
+from backend.app.domain.ledger import Arbiter, InsufficientFunds, PostResult
 from backend.app.domain.money import Money
 from backend.app.domain.psp_event import StatusClass
+from backend.app.domain.rollout import Mismatch
 from backend.app.domain.thresholds import Thresholds
 from backend.app.domain.withdrawal import RequestWithdrawal
 from backend.app.psp.mockpsp_events import MockPspWebhooks
@@ -44,8 +45,9 @@ from backend.app.services.withdrawals import Withdrawals
 log = structlog.get_logger()
 
 PLAYERS: Final = 12
-# The forged deliveries come in so many minutes one after the other, from other players in each.
-DELIVERY_MINUTES: Final = 6
+# What is planted counts as if it had come in so many minutes one after the other, from other players in each: what
+# happens within a minute is a blip to the detector, and a self-test does not take minutes.
+SPREAD_MINUTES: Final = 6
 PLANTED_MINOR: Final = 100_00
 ASKED_MINOR: Final = 50_00
 CURRENCY: Final = "USD"
@@ -60,10 +62,25 @@ class SelftestBusy(TemporarilyUnavailable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelftestReport:
-    """How it went. outcome: passed, failed, or skipped where nothing can be enforced. findings: by what was expected."""
+    """How it went. outcome: passed, failed, or skipped where nothing can be enforced. findings: by expectation."""
 
     outcome: str
     findings: Mapping[str, Any]
+
+
+class _SpreadEvidence(Evidence):
+    """Counts decisions as if they had been made some minutes earlier."""
+
+    minutes_back = 0
+
+    def count_decision(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, money: Money) -> None:
+        super().count_decision(self._earlier(result), tenant_id=tenant_id, player_id=player_id, money=money)
+
+    def count_comparison(self, result: PostResult, mismatch: Mismatch | None, *, tenant_id: UUID) -> None:
+        super().count_comparison(self._earlier(result), mismatch, tenant_id=tenant_id)
+
+    def _earlier(self, result: PostResult) -> PostResult:
+        return result._replace(recorded_at=result.recorded_at - self.minutes_back * MINUTE)
 
 
 class Selftest:
@@ -119,7 +136,7 @@ class Selftest:
                     outcome="skipped",
                     findings={"why": "enforcing is switched off for everybody, or only one side is written"},
                 )
-            evidence = Evidence(self._database, app_version=self._app_version, is_metered=False)
+            evidence = _SpreadEvidence(self._database, app_version=self._app_version, is_metered=False)
             control = await self._evaluate(sandbox, at=datetime.now(UTC))
             deposit_ids = await self._open_deposits(sandbox)
             refused = await self._ask_for_planted_money(sandbox, evidence)
@@ -173,7 +190,7 @@ class Selftest:
         async with self._database.connection() as conn:
             return [opened.deposit_id for opened in await deposit_repo.open_many(conn, commands)]
 
-    async def _ask_for_planted_money(self, sandbox: Sandbox, evidence: Evidence) -> int:
+    async def _ask_for_planted_money(self, sandbox: Sandbox, evidence: _SpreadEvidence) -> int:
         """Each player asks for money that only the legacy column knows of; how many were refused."""
         async with self._database.connection() as conn:
             async with conn.transaction():
@@ -182,7 +199,8 @@ class Selftest:
         mismatches = MismatchRecorder(self._database, is_enabled=True, evidence=evidence, is_metered=False)
         withdrawals = Withdrawals(self._database, mismatches, evidence, is_dev=False)
         refused = 0
-        for player_id in sandbox.player_ids:
+        for place, player_id in enumerate(sandbox.player_ids):
+            evidence.minutes_back = place % SPREAD_MINUTES
             try:
                 await withdrawals.request(
                     RequestWithdrawal(
@@ -205,7 +223,15 @@ class Selftest:
         seen_through = 0
         for place, deposit_id in enumerate(deposit_ids):
             body = json.dumps(
-                {"type": "deposit.captured", "data": {"reference": str(deposit_id), "payment_id": "selftest"}}
+                {
+                    "type": "deposit.captured",
+                    "data": {
+                        "reference": str(deposit_id),
+                        "payment_id": f"selftest-{deposit_id}",
+                        "amount_minor": ASKED_MINOR,
+                        "currency": CURRENCY,
+                    },
+                }
             ).encode()
             headers = {
                 "webhook-id": f"selftest-{deposit_id}",
@@ -221,12 +247,12 @@ class Selftest:
                 result=verdict.status.value,
                 is_credible=verdict.is_valid,
                 claim=Claim(reference=event.reference, provider_ref=None),
-                received_at=now - place % DELIVERY_MINUTES * MINUTE,
+                received_at=now - place % SPREAD_MINUTES * MINUTE,
             )
         return seen_through
 
     async def _evaluate(self, sandbox: Sandbox, *, at: datetime) -> Evaluation:
-        """As it will be when the minute of `at` is closed: of nobody but the sandbox, so that nobody's time is ahead."""
+        """As it will be when the minute of `at` is closed: of the sandbox alone, so that nobody's time is ahead."""
         closed = at + MINUTE + timedelta(seconds=Thresholds().grace_seconds) + MINUTE
         return await self._monitor.evaluate(now=closed, tenant_id=sandbox.tenant_id, providers=[SANDBOX_PROVIDER])
 

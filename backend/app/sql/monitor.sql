@@ -45,7 +45,11 @@ SELECT
     mode.arbiter,
     coalesce(setting.auto_rollback, tenant.is_sandbox) AS auto_rollback,
     tenant.is_sandbox,
-    NULL::TIMESTAMPTZ AS counted_from,
+    (
+        SELECT change.changed_at
+        FROM arbiter_changes AS change
+        WHERE change.tenant_id = tenant.id AND change.epoch = mode.epoch
+    ) AS counted_from,
     ARRAY(
         SELECT known.class
         FROM census_classes AS known

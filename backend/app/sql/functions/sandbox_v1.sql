@@ -70,7 +70,8 @@ AS $$
 $$;
 
 -- Makes the ledger the sandbox's arbiter, or leaves that to the levels below again; in a new epoch, under the fence. Says who
--- decides then: an explicit False of an environment is stronger.
+-- decides then: an explicit False of an environment is stronger. Not a flip that anybody should read of: none of the gates
+-- is asked, and arbiter_changes does not know of it.
 CREATE FUNCTION sandbox_enforce_v1(p_is_enforced BOOLEAN) RETURNS TABLE (arbiter TEXT, epoch INTEGER, shadow_write BOOLEAN)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, public, pg_temp

@@ -3,7 +3,7 @@
 from backend.app.sql.migrations import run_functions, run_sql_file
 
 revision = "0013_monitor"
-down_revision = "0011_census"
+down_revision = "0012_rollout"
 
 
 def upgrade() -> None:
