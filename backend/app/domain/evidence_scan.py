@@ -143,7 +143,7 @@ class Scan:
         if is_edge_due:
             self._keep_checkpoint(edge)
         self._move_hour_to(last_minute)
-        self._forget_held_before(last_minute - thresholds.sustained_within_minutes * MINUTE)
+        self._forget_held_before(last_minute)
 
     def add(self, unit: UnitBucket, *, is_new: bool = True) -> None:
         """Take in one minute, later than all before; one that is not new is in the checkpoint's scores already."""
@@ -161,9 +161,10 @@ class Scan:
         self._calm_minutes = self._calm_minutes + 1 if is_calm else 0
         if self.is_high if self._stream.is_paired else self.is_light:
             self._held.append(unit.minute)
+        self._forget_held_before(unit.minute)
 
     def _keep_checkpoint(self, edge: datetime) -> None:
-        self._forget_held_before(edge - self._thresholds.sustained_within_minutes * MINUTE)
+        self._forget_held_before(edge)
         self.checkpoint = Checkpoint(
             until=edge,
             scores=self._cusum.scores,
@@ -173,7 +174,8 @@ class Scan:
         )
 
     def _forget_held_before(self, minute: datetime) -> None:
-        while self._held and self._held[0] <= minute:
+        oldest = minute - timedelta(minutes=self._thresholds.sustained_within_minutes)
+        while self._held and self._held[0] <= oldest:
             self._held.popleft()
 
     def _add_to_hour(self, unit: UnitBucket) -> None:

@@ -19,7 +19,7 @@ class Thresholds:
 
     # CUSUM: h_high comes from the fleet's size (for_fleet); the default is that of 150 streams.
     h_light: float = 9.0
-    h_high: float = 19.281
+    h_high: float = 19.282
     score_max_factor: float = 1.5
     step_max: float = 5.0
     odds_gross: tuple[float, ...] = (2.0, 5.0, 20.0)
