@@ -7,6 +7,7 @@ if __name__ != "backend.config":
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -81,6 +82,9 @@ class Settings(BaseSettings):
     # Secrets of accounts that have one of their own: WEBHOOK_SECRET_<name> and WEBHOOK_SECRET_<name>_PREVIOUS, by what
     # follows the prefix. Which account uses which name stands in the table psp_accounts.
     webhook_secrets: dict[str, SecretStr] = Field(default_factory=dict)
+    # Where providers' webhooks come from, as JSON: {"stripe": ["3.18.12.0/24"]}. For a service that sees the senders'
+    # addresses; behind a proxy that does not pass them on, leave it out.
+    webhook_source_ranges: dict[str, list[IPv4Network | IPv6Network]] = Field(default_factory=dict)
     # Unset in dev: MockPSP runs inside the service. Unset elsewhere: there is none.
     mockpsp_url: AnyHttpUrl | None = None
     mockpsp_api_key: SecretStr | None = None

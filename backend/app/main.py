@@ -17,7 +17,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from backend.app import mockpsp_mount
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, finance, flags, middleware, ops, problems, psp_events, rollout, wallet, webhooks
+from backend.app.api import (
+    auth,
+    finance,
+    flags,
+    middleware,
+    ops,
+    problems,
+    psp_events,
+    rollout,
+    rollout_monitor,
+    wallet,
+    webhooks,
+)
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -85,10 +97,11 @@ def build(
     database = core.database
     admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
-    webhook_intake = Webhooks(database, secrets)
+    webhook_intake = Webhooks(database, secrets, evidence=core.evidence, sources=settings.webhook_source_ranges)
     readiness = Readiness(
         database,
         jobs=core.jobs,
+        monitor=core.monitor_watch,
         secrets=secrets,
         flag_cache=core.flag_cache,
         expected_revision=engine.status().head,
@@ -116,6 +129,9 @@ def build(
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
         "readiness": readiness,
+        "monitor": core.monitor,
+        "monitor_reader": core.monitor_reader,
+        "selftest": core.selftest,
         "flags": core.flags,
         "rollout": core.rollout,
         "rollout_status": core.rollout_status,
@@ -134,6 +150,7 @@ def build(
                     webhooks.router,
                     psp_events.router,
                     finance.router,
+                    rollout_monitor.router,
                     flags.router,
                     rollout.router,
                 ],

@@ -23,16 +23,23 @@ from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services.census import Census
 from backend.app.services.deposits import Deposits
+from backend.app.services.evidence import Evidence
 from backend.app.services.flag_cache import FlagCache
 from backend.app.services.flags import Flags
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.monitor import EVALUATE_SECONDS, Monitor
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.monitor_looks import Looks
+from backend.app.services.monitor_reader import MonitorReader, read_triggers
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import STORED_EVIDENCE, GateReader
+from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus
+from backend.app.services.selftest import Selftest
 from backend.app.services.sign_in import SignIn
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
@@ -57,6 +64,7 @@ class Core:
     database: Database
     presence: Presence
     mockpsp: MockPspMount
+    evidence: Evidence
     flag_cache: FlagCache
     flags: Flags
     rollout: Rollout
@@ -69,6 +77,10 @@ class Core:
     deposits: Deposits
     payouts: Payouts
     inbox: PspInbox
+    monitor: Monitor
+    monitor_reader: MonitorReader
+    monitor_watch: MonitorWatch
+    selftest: Selftest
     jobs: Jobs
 
 
@@ -88,14 +100,17 @@ def wire(
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
     mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
+    presence = Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings))
+    evidence = Evidence(database, app_version=VERSION, number=lambda: presence.number)
     flag_cache = FlagCache(engine, defaults={flag: getattr(settings, flag) for flag in Flag})
-    gates = GateReader(app_version=VERSION, readers=STORED_EVIDENCE)
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
     rollout = Rollout(database, gates)
-    rollout_status = RolloutStatus(database, gates)
+    rollout_status = RolloutStatus(database, gates, read_triggers=read_triggers)
     mismatches = MismatchRecorder(
         database,
         is_enabled=settings.ledger_balance_mismatch_log,
         is_enabled_for=flag_cache.is_mismatch_logged,
+        evidence=evidence,
     )
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
@@ -113,6 +128,8 @@ def wire(
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
     census = Census(database)
+    monitor = build_monitor(database)
+    selftest = Selftest(database, monitor, app_version=VERSION)
     jobs = Jobs(
         engine,
         database,
@@ -137,6 +154,11 @@ def wire(
                 every_seconds=5,
                 deadline_seconds=300,
             ),
+            PeriodicJob(
+                name="monitor.evaluate", run=monitor.run_due, every_seconds=EVALUATE_SECONDS, deadline_seconds=110
+            ),
+            PeriodicJob(name="monitor.selftest", run=selftest.run_due, cron="40 3 * * *", deadline_seconds=120),
+            PeriodicJob(name="evidence.prune", run=evidence.prune, every_seconds=300, deadline_seconds=120),
             PeriodicJob(name="rollout.expire_due", run=rollout.expire_due, every_seconds=1, deadline_seconds=60),
             PeriodicJob(
                 name="rollout.refresh_metrics",
@@ -147,13 +169,15 @@ def wire(
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
+        deferred=[Looks(database, census).job()],
         is_worker=is_worker,
     )
     return Core(
         engine=engine,
         database=database,
-        presence=Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings)),
+        presence=presence,
         mockpsp=mockpsp,
+        evidence=evidence,
         flag_cache=flag_cache,
         flags=Flags(database, rollout),
         rollout=rollout,
@@ -162,10 +186,14 @@ def wire(
         passwords=passwords,
         sign_in=sign_in,
         wallets=wallets,
-        withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
+        withdrawals=Withdrawals(database, mismatches, evidence, is_dev=is_dev),
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
+        monitor=monitor,
+        monitor_reader=MonitorReader(database),
+        monitor_watch=MonitorWatch(database),
+        selftest=selftest,
         jobs=jobs,
     )
 
@@ -184,17 +212,22 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
     try:
         async with core.mockpsp.running():
             core.inbox.start()
+            core.evidence.start()
+            core.monitor_watch.start()
             await core.jobs.start()
             try:
                 yield
             finally:
                 on_stop()
+                await core.monitor_watch.stop()
                 # Before the drains: jobs and the inbox use the services.
                 await core.jobs.stop()
                 await core.inbox.stop()
                 for service in (core.withdrawals, core.deposits, core.mismatches):
                     with contextlib.suppress(TimeoutError):
                         await service.drain(deadline_seconds=DRAIN_SECONDS)
+                # Last of all: what the drains decided is counted too.
+                await core.evidence.stop(deadline_seconds=DRAIN_SECONDS)
     finally:
         watcher.cancel()
         unmet.cancel()
@@ -202,6 +235,12 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
         await core.presence.stop()
         await core.database.close()
         await asyncio.to_thread(core.engine.close)
+
+
+def build_monitor(database: Database) -> Monitor:
+    """The monitor with what it acts through."""
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    return Monitor(database, rollout=Rollout(database, gates))
 
 
 def environment_flags(settings: Settings) -> dict[str, bool]:

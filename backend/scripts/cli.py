@@ -25,6 +25,7 @@ from backend.scripts import (
     players,
     psp_accounts,
     rollout,
+    rollout_monitor,
     serve,
     token,
     verify,
@@ -64,6 +65,10 @@ app.add_typer(flags.app, name="flags")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
+rollout.app.command("evaluate")(rollout_monitor.evaluate)
+rollout.app.command("watch")(rollout_monitor.watch)
+rollout.app.command("selftest")(rollout_monitor.selftest)
+rollout.app.command("auto-rollback")(rollout_monitor.auto_rollback)
 app.add_typer(rollout.app, name="rollout")
 app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)

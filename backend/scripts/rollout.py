@@ -25,8 +25,10 @@ from backend.app.repositories import rollout_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import resolve
 from backend.app.services import logs, rollout_holds
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.monitor_reader import read_triggers
 from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import STORED_EVIDENCE, GateReader
+from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus, TenantStatus
 from backend.app.services.rollout_waves import RolloutWaves, WaveReport
 from backend.app.wiring import VERSION
@@ -159,8 +161,12 @@ async def open_desk(*, is_schema_checked: bool = True) -> AsyncIterator[Desk]:
 
 
 def _desk(database: Database) -> Desk:
-    gates = GateReader(app_version=VERSION, readers=STORED_EVIDENCE)
-    return Desk(database=database, rollout=Rollout(database, gates), status=RolloutStatus(database, gates))
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    return Desk(
+        database=database,
+        rollout=Rollout(database, gates),
+        status=RolloutStatus(database, gates, read_triggers=read_triggers),
+    )
 
 
 async def _status(tenant: str | None, *, as_json: bool, language: Language) -> None:

@@ -47,7 +47,13 @@ class Presence:
         self._app_version = app_version
         self._environment_flags = environment_flags
         self._conn: Connection | None = None
+        self._number: int | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """This process's number in the register, the last one it had; None before the first."""
+        return self._number
 
     async def start(self) -> None:
         """Register. Raises FlagsRefused when a tenant would be enforced while shadow writing is off."""
@@ -85,6 +91,7 @@ class Presence:
         assert row is not None, "an insert returns its row"
         number, is_locked = row
         assert is_locked, "the number is new, so nobody else can hold its lock"
+        self._number = number
         await conn.execute(SQL.lock_flags)
         enforced = await (await conn.execute(SQL.find_enforced)).fetchone()
         assert enforced is not None, "a function returns its row"

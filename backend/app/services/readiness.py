@@ -8,6 +8,7 @@ from backend.app.repositories import presence
 from backend.app.repositories.database import Database
 from backend.app.services.flag_cache import FlagCache
 from backend.app.services.jobs import Jobs
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.webhook_secrets import WebhookSecrets
 
 
@@ -22,12 +23,14 @@ class Readiness:
         database: Database,
         *,
         jobs: Jobs,
+        monitor: MonitorWatch,
         secrets: WebhookSecrets,
         flag_cache: FlagCache,
         expected_revision: str,
     ) -> None:
         self._database = database
         self._jobs = jobs
+        self._monitor = monitor
         self._secrets = secrets
         self._flag_cache = flag_cache
         self._expected_revision = expected_revision
@@ -53,4 +56,4 @@ class Readiness:
 
     def warnings(self) -> Sequence[str]:
         """Sentences about what an operator should look at, though requests can be answered."""
-        return (*self._jobs.warnings(), *self._flag_cache.warnings())
+        return (*self._jobs.warnings(), *self._monitor.warnings(), *self._flag_cache.warnings())

@@ -5,10 +5,10 @@ FROM tenants AS tenant
 WHERE tenant.id = %(tenant_id)s;
 
 -- name: list_tenants
--- Tenants in the order of their ids.
+-- Tenants in the order of their ids, without the sandbox.
 SELECT tenant.id
 FROM tenants AS tenant
-WHERE tenant.id > %(after_id)s
+WHERE tenant.id > %(after_id)s AND NOT tenant.is_sandbox
 ORDER BY tenant.id
 LIMIT %(limit)s;
 

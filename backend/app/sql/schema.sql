@@ -3068,6 +3068,100 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) RETURNS TABLE(arbiter text, epoch integer, shadow_write boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    v_tenant_id UUID;
+BEGIN
+    SELECT tenant.id INTO STRICT v_tenant_id FROM tenants AS tenant WHERE tenant.is_sandbox;
+    PERFORM pg_advisory_xact_lock(c_fence_namespace, tenant.number) FROM tenants AS tenant WHERE tenant.id = v_tenant_id;
+
+    UPDATE tenants AS tenant
+    SET
+        flags = tenant.flags || jsonb_build_object('ledger_enforce_override', CASE WHEN p_is_enforced THEN TRUE END),
+        epoch = tenant.epoch + 1,
+        updated_at = clock_timestamp()
+    WHERE tenant.id = v_tenant_id;
+
+    RETURN QUERY
+    SELECT
+        mode.arbiter,
+        mode.epoch,
+        mode.shadow_write
+    FROM tenant_modes AS mode
+    WHERE mode.tenant_id = v_tenant_id;
+END
+$$;
+
+CREATE FUNCTION public.sandbox_ensure_v1(p_players integer) RETURNS TABLE(tenant_id uuid, player_ids uuid[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_slug CONSTANT TEXT := 'hakem-sandbox';
+    v_tenant_id UUID;
+BEGIN
+    -- One at a time; the unique index on is_sandbox would stop a second one, in a less friendly way.
+    PERFORM pg_advisory_xact_lock(4711006, 1);
+
+    SELECT tenant.id INTO v_tenant_id FROM tenants AS tenant WHERE tenant.is_sandbox;
+    IF v_tenant_id IS NULL THEN
+        INSERT INTO tenants AS made (slug, name, base_currency, is_sandbox)
+        VALUES (
+            -- Somebody may have taken the name for a tenant of theirs.
+            CASE
+                WHEN EXISTS (SELECT FROM tenants AS taken WHERE taken.slug = c_slug)
+                    THEN c_slug || '-' || substr(md5(clock_timestamp()::TEXT), 1, 8)
+                ELSE c_slug
+            END,
+            'The monitor''s sandbox', 'USD', TRUE
+        )
+        RETURNING made.id INTO v_tenant_id;
+    END IF;
+
+    INSERT INTO players (tenant_id, external_id, email, username, currency, kyc_status)
+    SELECT
+        v_tenant_id,
+        'sandbox-' || place.number,
+        'sandbox-' || place.number || '@sandbox.invalid',
+        'sandbox-' || place.number,
+        'USD',
+        'verified'
+    FROM generate_series(1, p_players) AS place (number)
+    ON CONFLICT DO NOTHING;
+
+    RETURN QUERY
+    SELECT
+        v_tenant_id,
+        array_agg(player.id ORDER BY player.id)
+    FROM players AS player
+    WHERE
+        player.tenant_id = v_tenant_id
+        AND player.external_id IN (
+            SELECT 'sandbox-' || place.number FROM generate_series(1, p_players) AS place (number)
+        );
+END
+$$;
+
+CREATE FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH planted AS (
+        UPDATE players AS player
+        SET balance_real_available = p_available
+        FROM tenants AS tenant
+        WHERE player.id = ANY(p_player_ids) AND tenant.id = player.tenant_id AND tenant.is_sandbox
+        RETURNING player.id
+    )
+
+    SELECT count(*) FROM planted
+$$;
+
 CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -3839,6 +3933,64 @@ CREATE TABLE public.census_totals (
     open_withdrawals numeric NOT NULL
 );
 
+CREATE TABLE public.delivery_buckets (
+    provider text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    instance integer NOT NULL,
+    result text NOT NULL,
+    is_credible boolean NOT NULL,
+    flush_number bigint NOT NULL,
+    n bigint NOT NULL,
+    flushed_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.delivery_subjects (
+    provider text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    subject text NOT NULL,
+    tenant_id uuid,
+    events bigint NOT NULL
+);
+
+CREATE TABLE public.evidence_buckets (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    instance integer NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    flush_number bigint NOT NULL,
+    n bigint NOT NULL,
+    x bigint NOT NULL,
+    flushed_at timestamp with time zone NOT NULL,
+    CONSTRAINT evidence_buckets_count_check CHECK (((0 <= x) AND (x <= n))),
+    CONSTRAINT evidence_buckets_stream_check CHECK ((stream = ANY (ARRAY['t1_disputed'::text, 't1_overpaid'::text, 't1_refused'::text, 't3_mismatch'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.evidence_flushes (
+    instance integer NOT NULL,
+    flush_number bigint NOT NULL,
+    app_version text NOT NULL,
+    clock_skew_seconds double precision NOT NULL,
+    dropped bigint DEFAULT 0 NOT NULL,
+    flushed_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.evidence_subjects (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    subject text NOT NULL,
+    currency text NOT NULL,
+    events bigint NOT NULL,
+    amount bigint NOT NULL
+);
+
 CREATE VIEW public.flag_statements AS
 SELECT
     NULL::text AS flag,
@@ -3984,6 +4136,93 @@ CREATE TABLE public.legacy_movements (
     provider_event_id text,
     recorded_at timestamp with time zone NOT NULL
 );
+
+CREATE TABLE public.monitor_baselines (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    n bigint NOT NULL,
+    x bigint NOT NULL,
+    baseline jsonb NOT NULL
+);
+
+CREATE TABLE public.monitor_decisions (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    subject_kind text NOT NULL,
+    subject text NOT NULL,
+    tenant_id uuid,
+    trigger text NOT NULL,
+    verdict_before text NOT NULL,
+    verdict text NOT NULL,
+    actions jsonb NOT NULL,
+    is_automatic boolean NOT NULL,
+    is_rollback boolean NOT NULL,
+    epoch integer,
+    evidence jsonb NOT NULL,
+    thresholds jsonb NOT NULL,
+    detector_version text NOT NULL,
+    lease_token bigint NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    CONSTRAINT monitor_decisions_subject_kind_check CHECK ((subject_kind = ANY (ARRAY['tenant'::text, 'provider'::text])))
+);
+
+CREATE TABLE public.monitor_lease (
+    id smallint DEFAULT 1 NOT NULL,
+    token bigint DEFAULT 0 NOT NULL,
+    holder text DEFAULT ''::text NOT NULL,
+    expires_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    evaluated_at timestamp with time zone,
+    evaluated_in_ms bigint,
+    CONSTRAINT monitor_lease_id_check CHECK ((id = 1))
+);
+
+CREATE TABLE public.monitor_results (
+    decision_id uuid NOT NULL,
+    action text NOT NULL,
+    is_done boolean NOT NULL,
+    result jsonb NOT NULL,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.monitor_selftests (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    outcome text NOT NULL,
+    started_by text NOT NULL,
+    findings jsonb NOT NULL,
+    CONSTRAINT monitor_selftests_outcome_check CHECK ((outcome = ANY (ARRAY['passed'::text, 'failed'::text, 'skipped'::text])))
+);
+
+CREATE TABLE public.monitor_settings (
+    tenant_id uuid NOT NULL,
+    auto_rollback boolean NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.monitor_verdicts (
+    subject_kind text NOT NULL,
+    subject text NOT NULL,
+    trigger text NOT NULL,
+    tenant_id uuid,
+    verdict text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    evaluated_at timestamp with time zone NOT NULL,
+    decision_id uuid,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    latches jsonb NOT NULL,
+    assessments jsonb NOT NULL,
+    sentences jsonb NOT NULL,
+    actions jsonb NOT NULL,
+    score double precision NOT NULL,
+    CONSTRAINT monitor_verdicts_subject_kind_check CHECK ((subject_kind = ANY (ARRAY['tenant'::text, 'provider'::text]))),
+    CONSTRAINT monitor_verdicts_verdict_check CHECK ((verdict = ANY (ARRAY['no_data'::text, 'ok'::text, 'light'::text, 'high'::text, 'sustained'::text, 'critical'::text])))
+)
+WITH (fillfactor='50');
 
 CREATE TABLE public.payout_attempts (
     tenant_id uuid NOT NULL,
@@ -4157,6 +4396,7 @@ CREATE TABLE public.tenants (
     epoch integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_sandbox boolean DEFAULT false NOT NULL,
     CONSTRAINT tenants_flags_check CHECK (((jsonb_typeof(flags) = 'object'::text) AND (COALESCE((flags -> 'ledger_enforce_override'::text), 'null'::jsonb) = ANY (ARRAY['true'::jsonb, 'false'::jsonb, 'null'::jsonb])) AND (COALESCE((flags -> 'ledger_shadow_override'::text), 'null'::jsonb) = ANY (ARRAY['true'::jsonb, 'false'::jsonb, 'null'::jsonb])))),
     CONSTRAINT tenants_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 200))),
     CONSTRAINT tenants_slug_check CHECK ((slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text))
@@ -4304,11 +4544,26 @@ ALTER TABLE ONLY public.census_runs
 ALTER TABLE ONLY public.census_totals
     ADD CONSTRAINT census_totals_pkey PRIMARY KEY (tenant_id, run_id, currency);
 
+ALTER TABLE ONLY public.delivery_buckets
+    ADD CONSTRAINT delivery_buckets_pkey PRIMARY KEY (provider, minute, instance, result, is_credible);
+
+ALTER TABLE ONLY public.delivery_subjects
+    ADD CONSTRAINT delivery_subjects_pkey PRIMARY KEY (provider, minute, subject);
+
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_idempotency_key UNIQUE (tenant_id, player_id, idempotency_key);
 
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_pkey PRIMARY KEY (tenant_id, player_id, id);
+
+ALTER TABLE ONLY public.evidence_buckets
+    ADD CONSTRAINT evidence_buckets_pkey PRIMARY KEY (tenant_id, stream, minute, instance, epoch, arbiter);
+
+ALTER TABLE ONLY public.evidence_flushes
+    ADD CONSTRAINT evidence_flushes_pkey PRIMARY KEY (instance);
+
+ALTER TABLE ONLY public.evidence_subjects
+    ADD CONSTRAINT evidence_subjects_pkey PRIMARY KEY (tenant_id, stream, minute, epoch, arbiter, subject, currency);
 
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_pkey PRIMARY KEY (flag, scope, holder);
@@ -4336,6 +4591,27 @@ ALTER TABLE ONLY public.ledger_transactions
 
 ALTER TABLE ONLY public.legacy_movements
     ADD CONSTRAINT legacy_movements_pkey PRIMARY KEY (tenant_id, player_id, type, idempotency_key);
+
+ALTER TABLE ONLY public.monitor_baselines
+    ADD CONSTRAINT monitor_baselines_pkey PRIMARY KEY (tenant_id, stream, epoch, arbiter);
+
+ALTER TABLE ONLY public.monitor_decisions
+    ADD CONSTRAINT monitor_decisions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_lease
+    ADD CONSTRAINT monitor_lease_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_results
+    ADD CONSTRAINT monitor_results_pkey PRIMARY KEY (decision_id, action);
+
+ALTER TABLE ONLY public.monitor_selftests
+    ADD CONSTRAINT monitor_selftests_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_settings
+    ADD CONSTRAINT monitor_settings_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_pkey PRIMARY KEY (subject_kind, subject, trigger);
 
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_pkey PRIMARY KEY (tenant_id, player_id, withdrawal_id, number);
@@ -4413,6 +4689,10 @@ CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btre
 
 CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
 
+CREATE INDEX delivery_buckets_minute_index ON public.delivery_buckets USING btree (minute);
+
+CREATE INDEX delivery_subjects_minute_index ON public.delivery_subjects USING btree (minute);
+
 CREATE INDEX deposits_due_index ON public.deposits USING btree (next_check_at, id) WHERE (next_check_at IS NOT NULL);
 
 CREATE INDEX deposits_id_index ON public.deposits USING btree (id);
@@ -4420,6 +4700,10 @@ CREATE INDEX deposits_id_index ON public.deposits USING btree (id);
 CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, player_id, created_at DESC, id DESC);
 
 CREATE INDEX deposits_provider_ref_index ON public.deposits USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
+
+CREATE INDEX evidence_buckets_minute_index ON public.evidence_buckets USING btree (minute);
+
+CREATE INDEX evidence_subjects_minute_index ON public.evidence_subjects USING btree (minute);
 
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
@@ -4432,6 +4716,14 @@ CREATE UNIQUE INDEX ledger_transactions_provider_event_key ON public.ledger_tran
 CREATE INDEX ledger_transactions_reference_index ON public.ledger_transactions USING btree (reference) WHERE (reference IS NOT NULL);
 
 CREATE UNIQUE INDEX legacy_movements_provider_event_key ON public.legacy_movements USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
+
+CREATE INDEX monitor_decisions_recent_index ON public.monitor_decisions USING btree (decided_at DESC, id DESC);
+
+CREATE UNIQUE INDEX monitor_decisions_rollback_key ON public.monitor_decisions USING btree (tenant_id, epoch) WHERE is_rollback;
+
+CREATE INDEX monitor_decisions_subject_index ON public.monitor_decisions USING btree (subject_kind, subject, decided_at DESC, id DESC);
+
+CREATE INDEX monitor_verdicts_tenant_index ON public.monitor_verdicts USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
 
 CREATE INDEX payout_attempts_due_index ON public.payout_attempts USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
@@ -4472,6 +4764,8 @@ CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings 
 CREATE INDEX rollout_holds_tenant_index ON public.rollout_holds USING btree (tenant_id, id DESC) WHERE (lifted_at IS NULL);
 
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
+
+CREATE UNIQUE INDEX tenants_sandbox_key ON public.tenants USING btree (is_sandbox) WHERE is_sandbox;
 
 CREATE INDEX withdrawals_amount_index ON public.withdrawals USING btree (tenant_id, amount, id);
 
@@ -4522,6 +4816,10 @@ CREATE TRIGGER legacy_movements_append_only BEFORE DELETE OR UPDATE ON public.le
 
 CREATE TRIGGER legacy_movements_no_truncate BEFORE TRUNCATE ON public.legacy_movements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
+CREATE TRIGGER monitor_decisions_append_only BEFORE DELETE OR UPDATE ON public.monitor_decisions FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER monitor_decisions_no_truncate BEFORE TRUNCATE ON public.monitor_decisions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
 CREATE TRIGGER tenants_flags_notify AFTER UPDATE OF flags ON public.tenants FOR EACH STATEMENT EXECUTE FUNCTION public.tenant_flags_notify_v1();
 
 ALTER TABLE ONLY mockpsp.deliveries
@@ -4565,6 +4863,21 @@ ALTER TABLE ONLY public.ledger_transaction_types
 
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_debit_fkey FOREIGN KEY (debit_account) REFERENCES public.ledger_accounts(account);
+
+ALTER TABLE ONLY public.monitor_decisions
+    ADD CONSTRAINT monitor_decisions_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.monitor_results
+    ADD CONSTRAINT monitor_results_decision_fkey FOREIGN KEY (decision_id) REFERENCES public.monitor_decisions(id);
+
+ALTER TABLE ONLY public.monitor_settings
+    ADD CONSTRAINT monitor_settings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_decision_fkey FOREIGN KEY (decision_id) REFERENCES public.monitor_decisions(id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_withdrawal_fkey FOREIGN KEY (tenant_id, player_id, withdrawal_id) REFERENCES public.withdrawals(tenant_id, player_id, id);
@@ -4708,6 +5021,15 @@ GRANT ALL ON FUNCTION public.rollout_rollback_v1(p_tenant_id uuid, p_kind text, 
 REVOKE ALL ON FUNCTION public.rollout_settle_v1(p_before uuid[], p_reason text, p_actor jsonb, p_facts jsonb, p_budget_ms integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.rollout_settle_v1(p_before uuid[], p_reason text, p_actor jsonb, p_facts jsonb, p_budget_ms integer) TO hakem_service;
 
+REVOKE ALL ON FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) TO hakem_service;
+
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
 
@@ -4781,6 +5103,16 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_runs TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_totals TO hakem_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.delivery_buckets TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.delivery_subjects TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_buckets TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_flushes TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_subjects TO hakem_service;
+
 GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.flag_settings TO hakem_service;
@@ -4798,6 +5130,20 @@ GRANT SELECT ON TABLE public.ledger_transaction_types TO hakem_service;
 GRANT SELECT ON TABLE public.ledger_transactions TO hakem_service;
 
 GRANT SELECT ON TABLE public.legacy_movements TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_baselines TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.monitor_decisions TO hakem_service;
+
+GRANT SELECT,UPDATE ON TABLE public.monitor_lease TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.monitor_results TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.monitor_selftests TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_settings TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_verdicts TO hakem_service;
 
 GRANT SELECT ON TABLE public.payout_attempts TO hakem_service;
 
@@ -4854,6 +5200,8 @@ GRANT UPDATE(lifted_by) ON TABLE public.rollout_holds TO hakem_service;
 GRANT UPDATE(lift_reason) ON TABLE public.rollout_holds TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
+
+GRANT USAGE ON SEQUENCE public.service_instances_number_seq TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO hakem_service;
 
