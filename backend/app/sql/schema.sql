@@ -3283,6 +3283,34 @@ CREATE TABLE public.ledger_accounts (
     CONSTRAINT ledger_accounts_snapshot_column_check CHECK ((((belongs_to = 'player'::text) = (snapshot_column IS NOT NULL)) AND (snapshot_column = ANY (ARRAY['balance_real_available'::text, 'balance_real_pending'::text]))))
 );
 
+CREATE TABLE public.ledger_adjustments (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    finding_id uuid,
+    currency text NOT NULL,
+    player_amount bigint NOT NULL,
+    clearing_amount bigint NOT NULL,
+    provider text,
+    closes_kind text,
+    closes_id uuid,
+    closes_attempt integer,
+    reason text NOT NULL,
+    status text DEFAULT 'proposed'::text NOT NULL,
+    proposed_by uuid NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by uuid,
+    decided_at timestamp with time zone,
+    decision_note text,
+    journal_id uuid,
+    CONSTRAINT ledger_adjustments_amounts_check CHECK (((player_amount <> 0) OR (clearing_amount <> 0))),
+    CONSTRAINT ledger_adjustments_closes_check CHECK (((closes_kind = ANY (ARRAY['deposit'::text, 'payout'::text])) AND ((closes_kind IS NULL) = (closes_id IS NULL)) AND ((NOT (closes_kind IS DISTINCT FROM 'payout'::text)) = (closes_attempt IS NOT NULL)))),
+    CONSTRAINT ledger_adjustments_four_eyes_check CHECK (((status <> ALL (ARRAY['approved'::text, 'applied'::text])) OR ((decided_by IS NOT NULL) AND (decided_by <> proposed_by)))),
+    CONSTRAINT ledger_adjustments_provider_check CHECK (((provider IS NOT NULL) OR ((clearing_amount = 0) AND (closes_kind IS NULL)))),
+    CONSTRAINT ledger_adjustments_reason_check CHECK ((btrim(reason) <> ''::text)),
+    CONSTRAINT ledger_adjustments_status_check CHECK (((status = ANY (ARRAY['proposed'::text, 'approved'::text, 'applied'::text, 'rejected'::text])) AND ((status = 'proposed'::text) = (decided_by IS NULL)) AND ((decided_by IS NULL) = (decided_at IS NULL))))
+);
+
 CREATE TABLE public.ledger_mismatches (
     tenant_id uuid NOT NULL,
     player_id uuid NOT NULL,
@@ -3477,6 +3505,68 @@ CREATE TABLE public.psp_events (
     CONSTRAINT psp_events_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'applied'::text, 'ignored'::text, 'quarantined'::text, 'dead'::text])))
 );
 
+CREATE TABLE public.psp_statement_items (
+    provider text NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
+    tenant_id uuid NOT NULL,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    copies integer NOT NULL,
+    transaction_id uuid,
+    rule text,
+    gone_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT psp_statement_items_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT psp_statement_items_kind_check CHECK ((kind = ANY (ARRAY['deposit'::text, 'refund'::text, 'payout'::text, 'return'::text]))),
+    CONSTRAINT psp_statement_items_rule_check CHECK ((((transaction_id IS NULL) = (rule IS NULL)) AND (rule = ANY (ARRAY['event'::text, 'provider_ref'::text, 'reference'::text])))),
+    CONSTRAINT psp_statement_items_status_class_check CHECK ((status_class = ANY (ARRAY['pending'::text, 'success'::text, 'failed'::text, 'reversed'::text])))
+)
+WITH (fillfactor='100');
+
+CREATE UNLOGGED TABLE public.psp_statement_lines (
+    run_id uuid NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.reconciliation_balances (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    day date NOT NULL,
+    psp_items bigint NOT NULL,
+    psp_net numeric NOT NULL,
+    ledger_transactions bigint NOT NULL,
+    ledger_net numeric NOT NULL,
+    explained_net numeric NOT NULL,
+    run_id uuid NOT NULL
+);
+
+CREATE TABLE public.reconciliation_coverage (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    covered_from timestamp with time zone NOT NULL,
+    covered_until timestamp with time zone NOT NULL,
+    ledger_until uuid NOT NULL,
+    balanced_until date NOT NULL
+);
+
 CREATE TABLE public.reconciliation_findings (
     id uuid NOT NULL,
     provider text NOT NULL,
@@ -3500,8 +3590,70 @@ CREATE TABLE public.reconciliation_findings (
     occurrences bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    account_id text,
+    item_id text,
+    transaction_id uuid,
+    assigned_to uuid,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
     CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
     CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+);
+
+CREATE TABLE public.reconciliation_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    number integer NOT NULL,
+    parent_id uuid,
+    tenant_id uuid,
+    provider text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    is_window_asked boolean NOT NULL,
+    is_full boolean NOT NULL,
+    is_dry_run boolean NOT NULL,
+    is_scheduled boolean NOT NULL,
+    started_by text NOT NULL,
+    started_by_id uuid,
+    window_start timestamp with time zone,
+    window_end timestamp with time zone,
+    cutoff timestamp with time zone,
+    is_feed_complete boolean,
+    feed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    control_totals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    resumes integer DEFAULT 0 NOT NULL,
+    error text,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    progressed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT reconciliation_runs_finished_check CHECK (((status = ANY (ARRAY['queued'::text, 'running'::text])) = (finished_at IS NULL))),
+    CONSTRAINT reconciliation_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'partial'::text, 'failed'::text]))),
+    CONSTRAINT reconciliation_runs_window_check CHECK ((window_start < window_end))
+);
+
+ALTER TABLE public.reconciliation_runs ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.reconciliation_runs_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.reconciliation_unmatched (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    transaction_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    kind text NOT NULL,
+    tx_id uuid,
+    reference text,
+    provider_ref text,
+    provider_event_id text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.service_instances (
@@ -3517,6 +3669,13 @@ ALTER TABLE public.service_instances ALTER COLUMN number ADD GENERATED ALWAYS AS
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.settlement_mappings (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    mapping jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.sign_in_failures (
@@ -3691,6 +3850,9 @@ ALTER TABLE ONLY public.flags
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (account);
 
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.ledger_mismatches
     ADD CONSTRAINT ledger_mismatches_pkey PRIMARY KEY (tenant_id, player_id, currency, class);
 
@@ -3724,14 +3886,35 @@ ALTER TABLE ONLY public.psp_accounts
 ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.psp_statement_items
+    ADD CONSTRAINT psp_statement_items_pkey PRIMARY KEY (provider, account_id, item_id);
+
+ALTER TABLE ONLY public.reconciliation_balances
+    ADD CONSTRAINT reconciliation_balances_pkey PRIMARY KEY (tenant_id, provider, account_id, currency, day);
+
+ALTER TABLE ONLY public.reconciliation_coverage
+    ADD CONSTRAINT reconciliation_coverage_pkey PRIMARY KEY (tenant_id, provider);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
 
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.reconciliation_unmatched
+    ADD CONSTRAINT reconciliation_unmatched_pkey PRIMARY KEY (tenant_id, provider, transaction_id);
+
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_pkey PRIMARY KEY (tenant_id, provider);
 
 ALTER TABLE ONLY public.sign_in_failures
     ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (subject);
@@ -3788,6 +3971,12 @@ CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, pl
 
 CREATE INDEX deposits_provider_ref_index ON public.deposits USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 
+CREATE UNIQUE INDEX ledger_adjustments_closes_key ON public.ledger_adjustments USING btree (closes_kind, closes_id) WHERE ((closes_id IS NOT NULL) AND (status <> 'rejected'::text));
+
+CREATE INDEX ledger_adjustments_finding_index ON public.ledger_adjustments USING btree (finding_id) WHERE (finding_id IS NOT NULL);
+
+CREATE INDEX ledger_adjustments_tenant_index ON public.ledger_adjustments USING btree (tenant_id, id DESC);
+
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
 CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree (tenant_id, recorded_at) WHERE (recorded_at IS NOT NULL);
@@ -3795,6 +3984,8 @@ CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree 
 CREATE INDEX ledger_transactions_id_index ON public.ledger_transactions USING btree (id);
 
 CREATE UNIQUE INDEX ledger_transactions_provider_event_key ON public.ledger_transactions USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
+
+CREATE INDEX ledger_transactions_provider_index ON public.ledger_transactions USING btree (tenant_id, provider, id) WHERE (provider IS NOT NULL);
 
 CREATE INDEX ledger_transactions_reference_index ON public.ledger_transactions USING btree (reference) WHERE (reference IS NOT NULL);
 
@@ -3832,9 +4023,35 @@ CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (pr
 
 CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, received_at, id) WHERE (state = ANY (ARRAY['pending'::text, 'dead'::text, 'quarantined'::text]));
 
+CREATE INDEX psp_statement_items_day_index ON public.psp_statement_items USING btree (tenant_id, provider, occurred_at);
+
+CREATE INDEX psp_statement_items_ref_index ON public.psp_statement_items USING btree (provider, provider_ref);
+
+CREATE UNIQUE INDEX psp_statement_items_transaction_key ON public.psp_statement_items USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX psp_statement_items_unmatched_index ON public.psp_statement_items USING btree (tenant_id, provider) WHERE (transaction_id IS NULL);
+
+CREATE INDEX psp_statement_lines_run_index ON public.psp_statement_lines USING btree (run_id);
+
+CREATE INDEX reconciliation_findings_newest_index ON public.reconciliation_findings USING btree (tenant_id, id DESC);
+
+CREATE INDEX reconciliation_findings_open_index ON public.reconciliation_findings USING btree (tenant_id, provider, finding_type, id) WHERE (status = 'OPEN'::text);
+
+CREATE INDEX reconciliation_findings_ref_index ON public.reconciliation_findings USING btree (tenant_id, provider, provider_ref) WHERE (provider_ref IS NOT NULL);
+
+CREATE INDEX reconciliation_findings_run_index ON public.reconciliation_findings USING btree (run_id, id DESC) WHERE (run_id IS NOT NULL);
+
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
 CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_finished_index ON public.reconciliation_runs USING btree (tenant_id, provider, finished_at DESC) WHERE ((status = 'completed'::text) AND (NOT is_dry_run));
+
+CREATE UNIQUE INDEX reconciliation_runs_open_key ON public.reconciliation_runs USING btree (tenant_id, provider) NULLS NOT DISTINCT WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX reconciliation_runs_parent_index ON public.reconciliation_runs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_tenant_index ON public.reconciliation_runs USING btree (tenant_id, id DESC);
 
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
 
@@ -3916,6 +4133,18 @@ ALTER TABLE ONLY public.census_totals
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
 
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_decider_fkey FOREIGN KEY (decided_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_finding_fkey FOREIGN KEY (finding_id) REFERENCES public.reconciliation_findings(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_proposer_fkey FOREIGN KEY (proposed_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_credit_fkey FOREIGN KEY (credit_account) REFERENCES public.ledger_accounts(account);
 
@@ -3934,8 +4163,23 @@ ALTER TABLE ONLY public.psp_accounts
 ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.reconciliation_coverage
+    ADD CONSTRAINT reconciliation_coverage_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_assigned_fkey FOREIGN KEY (assigned_to) REFERENCES public.admins(id);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_parent_fkey FOREIGN KEY (parent_id) REFERENCES public.reconciliation_runs(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
 
@@ -4116,6 +4360,8 @@ GRANT SELECT ON TABLE public.flags TO hakem_service;
 
 GRANT SELECT ON TABLE public.ledger_accounts TO hakem_service;
 
+GRANT SELECT ON TABLE public.ledger_adjustments TO hakem_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.ledger_mismatches TO hakem_service;
 
 GRANT SELECT ON TABLE public.ledger_refusals TO hakem_service;
@@ -4170,9 +4416,23 @@ GRANT UPDATE(tx_id) ON TABLE public.psp_events TO hakem_service;
 
 GRANT UPDATE(applied_at) ON TABLE public.psp_events TO hakem_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_items TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_lines TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_balances TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_coverage TO hakem_service;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_runs TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_unmatched TO hakem_service;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.settlement_mappings TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO hakem_service;
 

@@ -1,0 +1,10 @@
+"""Reconciliation: runs, statements, what is unmatched, and adjustments under four eyes."""
+
+from backend.app.sql.migrations import run_sql_file
+
+revision = "0015_reconciliation"
+down_revision = "0011_census"
+
+
+def upgrade() -> None:
+    run_sql_file(revision)
