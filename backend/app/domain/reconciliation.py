@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -135,7 +135,7 @@ class Coverage(NamedTuple):
     covered_from: datetime
     covered_until: datetime
     ledger_until: UUID
-    balanced_until: datetime
+    balanced_until: date
     oldest_missing_at: datetime | None
 
 

@@ -182,7 +182,6 @@ ADD COLUMN item_id TEXT,
 ADD COLUMN transaction_id UUID,
 ADD COLUMN assigned_to UUID,
 ADD COLUMN last_seen_at TIMESTAMPTZ NOT NULL DEFAULT now(),
-ADD COLUMN version INTEGER NOT NULL DEFAULT 1,
 ADD CONSTRAINT reconciliation_findings_assigned_fkey FOREIGN KEY (assigned_to) REFERENCES admins (id);
 CREATE INDEX reconciliation_findings_open_index ON reconciliation_findings (tenant_id, provider, finding_type, id)
 WHERE status = 'OPEN';
@@ -254,11 +253,76 @@ VALUES
 ('clearing_adjustment', 'psp:{provider}:clearing', 'house:adjustment', FALSE, 0, 0),
 ('clearing_adjustment', 'house:adjustment', 'psp:{provider}:clearing', FALSE, 0, 0);
 
+-- What we booked at providers' clearing accounts, leg by leg; of a refund that player and house share there are two. While
+-- shadow writing is off the legacy movement is all there is. `name`: ours of the payment, as the provider was told it.
+CREATE VIEW provider_movements AS
+SELECT
+    entry.tenant_id,
+    entry.provider,
+    entry.id AS transaction_id,
+    entry.player_id,
+    CASE entry.type
+        WHEN 'deposit_captured' THEN 'deposit'
+        WHEN 'deposit_refunded' THEN 'refund'
+        WHEN 'withdraw_paid' THEN 'payout'
+        WHEN 'withdraw_returned' THEN 'return'
+    END AS kind,
+    entry.reference AS tx_id,
+    CASE
+        WHEN entry.type IN ('deposit_captured', 'deposit_refunded') THEN entry.reference::TEXT
+        ELSE split_part(entry.idempotency_key, '~', 1)
+    END AS name,
+    entry.provider_ref,
+    entry.provider_event_id,
+    entry.amount,
+    entry.currency,
+    entry.occurred_at,
+    entry.recorded_at,
+    entry.journal_id
+FROM ledger_transactions AS entry
+WHERE
+    entry.provider IS NOT NULL
+    AND entry.type IN ('deposit_captured', 'deposit_refunded', 'withdraw_paid', 'withdraw_returned')
+    AND 'psp:' || entry.provider || ':clearing' IN (entry.debit_account, entry.credit_account)
+UNION ALL
+SELECT
+    movement.tenant_id,
+    movement.provider,
+    movement.id,
+    movement.player_id,
+    CASE movement.type
+        WHEN 'deposit_captured' THEN 'deposit'
+        WHEN 'deposit_refunded' THEN 'refund'
+        WHEN 'withdraw_paid' THEN 'payout'
+        WHEN 'withdraw_returned' THEN 'return'
+    END,
+    movement.reference,
+    CASE
+        WHEN movement.type IN ('deposit_captured', 'deposit_refunded') THEN movement.reference::TEXT
+        ELSE split_part(movement.idempotency_key, '~', 1)
+    END,
+    NULL,
+    movement.provider_event_id,
+    movement.amount,
+    movement.currency,
+    movement.recorded_at,
+    movement.recorded_at,
+    NULL
+FROM legacy_movements AS movement
+WHERE
+    movement.provider IS NOT NULL
+    AND movement.type IN ('deposit_captured', 'deposit_refunded', 'withdraw_paid', 'withdraw_returned')
+    -- The other leg of a return.
+    AND movement.idempotency_key NOT LIKE '%\_credit';
+
 -- What a run of reconciliation reads of the ledger. A withdrawal's request and its hold have no provider: the hot path does
 -- not write into it.
 CREATE INDEX ledger_transactions_provider_index ON ledger_transactions (tenant_id, provider, id)
 WHERE provider IS NOT NULL;
+CREATE INDEX legacy_movements_provider_index ON legacy_movements (tenant_id, provider, id)
+WHERE provider IS NOT NULL;
 
+GRANT SELECT ON provider_movements TO hakem_service;
 GRANT SELECT, INSERT, UPDATE ON reconciliation_runs, reconciliation_coverage, settlement_mappings TO hakem_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON psp_statement_lines, psp_statement_items, reconciliation_unmatched,
 reconciliation_balances TO hakem_service;

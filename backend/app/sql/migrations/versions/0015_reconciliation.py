@@ -1,6 +1,6 @@
 """Reconciliation: runs, statements, what is unmatched, and adjustments under four eyes."""
 
-from backend.app.sql.migrations import run_sql_file
+from backend.app.sql.migrations import run_functions, run_sql_file
 
 revision = "0015_reconciliation"
 down_revision = "0011_census"
@@ -8,3 +8,4 @@ down_revision = "0011_census"
 
 def upgrade() -> None:
     run_sql_file(revision)
+    run_functions("finding_stays_v1", "ledger_adjustment_v1")
