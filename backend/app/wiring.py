@@ -6,14 +6,17 @@ import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import structlog
 from litestar.types import ASGIApp
 
 from backend.app import mockpsp_mount
-from backend.app.domain.job import PeriodicJob
+from backend.app.domain.job import DeferredJob, PeriodicJob
+from backend.app.domain.reconciliation import Grace
 from backend.app.mockpsp_mount import MockPspMount
+from backend.app.psp import mockpsp as mockpsp_adapter
 from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
@@ -26,6 +29,9 @@ from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
+from backend.app.services.reconciliation import Reconciliation
+from backend.app.services.reconciliation_feed import Source
 from backend.app.services.sign_in import SignIn
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
@@ -39,6 +45,10 @@ EMBEDDED_WATCH_SECONDS: Final = 1.0
 # So many in one run of a job: the deadline holds also when each of them takes a provider's whole timeout.
 INBOX_BATCH: Final = 500
 PULL_BATCH: Final = 100
+# The first run of a large tenant reads years.
+RECONCILIATION_SECONDS: Final = 7_200.0
+# MockPSP answers at once, tells its statement's truth at once, and is final after twenty seconds.
+MOCKPSP_GRACE: Final = Grace(missing_in_ledger=timedelta(seconds=10), missing_in_psp=timedelta(seconds=30))
 FLAGS: Final = (
     "ledger_shadow_write",
     "ledger_enforce_balance",
@@ -63,6 +73,8 @@ class Core:
     deposits: Deposits
     payouts: Payouts
     inbox: PspInbox
+    reconciliation: Reconciliation
+    adapters: Mapping[str, PspAdapter]
     jobs: Jobs
 
 
@@ -99,6 +111,7 @@ def wire(
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
     census = Census(database)
+    reconciliation = Reconciliation(database, sources_of(mockpsp.adapter))
     jobs = Jobs(
         engine,
         database,
@@ -124,7 +137,13 @@ def wire(
                 deadline_seconds=300,
             ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
+            PeriodicJob(
+                name="reconciliation.run_due", run=reconciliation.run_due, every_seconds=300, deadline_seconds=240
+            ),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+        ],
+        deferred=[
+            DeferredJob(name=RECONCILIATION_JOB, run=reconciliation.perform, deadline_seconds=RECONCILIATION_SECONDS)
         ],
         is_worker=is_worker,
     )
@@ -141,6 +160,8 @@ def wire(
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
+        reconciliation=reconciliation,
+        adapters=adapters,
         jobs=jobs,
     )
 
@@ -173,6 +194,13 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
         await core.presence.stop()
         await core.database.close()
         await asyncio.to_thread(core.engine.close)
+
+
+def sources_of(mockpsp: PspAdapter | None) -> dict[str, Source]:
+    """The providers whose statements can be had, with how soon they are believed."""
+    if mockpsp is None:
+        return {}
+    return {mockpsp_adapter.PROVIDER: Source(feed=mockpsp, grace=MOCKPSP_GRACE)}
 
 
 def environment_flags(settings: Settings) -> dict[str, bool]:

@@ -15,7 +15,20 @@ from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, backfill, db, mockpsp, players, psp_accounts, serve, token, verify, waiting, worker
+from backend.scripts import (
+    admin,
+    backfill,
+    db,
+    mockpsp,
+    players,
+    psp_accounts,
+    reconcile,
+    serve,
+    token,
+    verify,
+    waiting,
+    worker,
+)
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -47,6 +60,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
+app.add_typer(reconcile.app, name="reconcile")
 app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)

@@ -11,11 +11,11 @@ _ROOT: Final = "$API/payments/reconciliation"
 _POST: Final = 'curl -X POST -H "Authorization: Bearer $TOKEN" '
 REPLAY: Final = f'{_POST}"{_ROOT}/findings/{{id}}/replay"'
 ADJUST: Final = (
-    f"{_POST}-H 'Content-Type: application/json' -d '{{{{\"close_payment\": true, \"reason\": \"…\"}}}}' "
+    f'{_POST}-H \'Content-Type: application/json\' -d \'{{{{"close_payment": true, "reason": "…"}}}}\' '
     f'"{_ROOT}/findings/{{id}}/adjustment"'
 )
 RESOLVE: Final = (
-    f"{_POST}-H 'Content-Type: application/json' -d '{{{{\"resolution_code\": \"…\", \"note\": \"…\"}}}}' "
+    f'{_POST}-H \'Content-Type: application/json\' -d \'{{{{"resolution_code": "…", "note": "…"}}}}\' '
     f'"{_ROOT}/findings/{{id}}/resolve"'
 )
 FULL_RUN: Final = "hakem reconcile run --provider {provider} --tenant-id {tenant_id} --full"
@@ -65,7 +65,7 @@ CATALOGUE: Final[Mapping[FindingType, Entry]] = MappingProxyType(
             severity=Severity.CRITICAL,
             message_en="provider and ledger have different currencies",
             message_tr="sağlayıcı ile defterde para birimleri farklı",
-            action_en="Do not pay again. Ask the provider; close the payment by two people, the house carries the rest.",
+            action_en="Do not pay again. Ask the provider; close the payment by two people, the house bears the rest.",
             action_tr="Tekrar ödemeyin. Sağlayıcıya sorun; ödemeyi iki kişiyle kapatın, farkı kasa üstlenir.",
             command=ADJUST,
         ),

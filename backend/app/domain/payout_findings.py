@@ -90,9 +90,7 @@ def finding_of_report(
     )
 
 
-def _facts(
-    finding_type: FindingType, *, attempt: Attempt, report: PayoutReport
-) -> tuple[str | int, ...] | None:
+def _facts(finding_type: FindingType, *, attempt: Attempt, report: PayoutReport) -> tuple[str | int, ...] | None:
     """What a run of reconciliation takes the same difference for (sql/reconciliation_find.sql)."""
     match finding_type:
         case FindingType.AMOUNT_MISMATCH | FindingType.CURRENCY_MISMATCH if report.money is not None:

@@ -99,17 +99,13 @@ async def export(
 
 async def find(conn: Connection, tenant_id: UUID | None, *, finding_id: UUID) -> StoredFinding | None:
     """A finding of a tenant, or of any when it is None."""
-    row = await (
-        await conn.execute(SQL.find_finding, {"tenant_id": tenant_id, "finding_id": finding_id})
-    ).fetchone()
+    row = await (await conn.execute(SQL.find_finding, {"tenant_id": tenant_id, "finding_id": finding_id})).fetchone()
     return None if row is None else StoredFinding._make(row)
 
 
 async def lock(conn: Connection, tenant_id: UUID | None, *, finding_id: UUID) -> StoredFinding | None:
     """The same, its row kept for this transaction."""
-    row = await (
-        await conn.execute(SQL.lock_finding, {"tenant_id": tenant_id, "finding_id": finding_id})
-    ).fetchone()
+    row = await (await conn.execute(SQL.lock_finding, {"tenant_id": tenant_id, "finding_id": finding_id})).fetchone()
     return None if row is None else StoredFinding._make(row)
 
 

@@ -119,9 +119,7 @@ async def list_page(
 ) -> tuple[list[Run], int]:
     """A page of a tenant's runs, or of all when it is None, newest first; and how many match."""
     filters = {"tenant_id": tenant_id, "asked_tenant_id": asked_tenant_id, "provider": provider, "status": status}
-    cursor = await conn.execute(
-        SQL.list_runs, {**filters, "before_id": before_id, "limit": limit, "offset": offset}
-    )
+    cursor = await conn.execute(SQL.list_runs, {**filters, "before_id": before_id, "limit": limit, "offset": offset})
     runs = [Run._make(row) for row in await cursor.fetchall()]
     total = await (await conn.execute(SQL.count_runs, filters)).fetchone()
     assert total is not None, "a count is a row"
@@ -328,9 +326,7 @@ async def list_last_successes(conn: Connection) -> list[LastSuccess]:
             return found
 
 
-async def list_balances(
-    conn: Connection, tenant_id: UUID, *, provider: str, limit: int, offset: int
-) -> list[Balance]:
+async def list_balances(conn: Connection, tenant_id: UUID, *, provider: str, limit: int, offset: int) -> list[Balance]:
     """What both sides moved day by day, the newest first."""
     cursor = await conn.execute(
         SQL.list_balances, {"tenant_id": tenant_id, "provider": provider, "limit": limit, "offset": offset}

@@ -5,8 +5,8 @@ StartRun ─▶ row, and a job in the same transaction ─▶ a worker takes the
   [compare] everything at once, in one transaction (reconciliation_compare.py)
 Run(status, counts, control totals)
 
-A run belongs to the session that holds its lock. When its process dies the lock is free, and the next one goes on at the
-feed's checkpoint: by its job, by the sweep of this module, or by a person at the command line.
+A run belongs to the session that holds its lock. When its process dies the lock is free, and the next one goes on at
+the feed's checkpoint: by its job, by the sweep of this module, or by a person at the command line.
 """
 
 from collections import Counter
@@ -131,9 +131,7 @@ class Reconciliation:
                 offset=offset,
             )
 
-    async def list_balances(
-        self, tenant_id: UUID, *, provider: str, limit: int, offset: int
-    ) -> list[Balance]:
+    async def list_balances(self, tenant_id: UUID, *, provider: str, limit: int, offset: int) -> list[Balance]:
         """What both sides moved day by day, as of the last run that looked."""
         async with self._database.connection() as conn:
             return await reconciliation_repo.list_balances(
@@ -162,10 +160,10 @@ class Reconciliation:
                 raise RunTaken
             try:
                 # Read again under the lock: whoever had it may have gone on.
-                run = await reconciliation_repo.find_run(conn, None, run_id=run_id)
-                assert run is not None, "runs are not deleted"
-                if run.status not in FINISHED:
-                    await self._carry_out(conn, run, source=source or self._sources.get(run.provider))
+                now_known = await reconciliation_repo.find_run(conn, None, run_id=run_id)
+                assert now_known is not None, "runs are not deleted"
+                if now_known.status not in FINISHED:
+                    await self._carry_out(conn, now_known, source=source or self._sources.get(run.provider))
             finally:
                 if not conn.closed:
                     await reconciliation_repo.unlock(conn, run)
@@ -280,9 +278,7 @@ class Reconciliation:
             else:
                 return
 
-    async def _compare(
-        self, conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any
-    ) -> None:
+    async def _compare(self, conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any) -> None:
         await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         try:
             async with conn.transaction():

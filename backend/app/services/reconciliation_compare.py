@@ -189,7 +189,7 @@ def _coverage_after(
     judgement: Judgement,
     now: datetime,
 ) -> Coverage:
-    """How far both sides are compared now. What is unmatched is kept, so our side goes on whatever the feed was like."""
+    """How far both sides are compared now. What is unmatched is kept, so our side goes on whatever the feed was."""
     start, end = window[0], feed.complete_until
     covered_from, covered_until = (start, start) if coverage is None else (coverage[0], coverage[1])
     if is_whole and end is not None and start <= covered_until and end >= covered_from:

@@ -137,9 +137,7 @@ async def read_feed(
 class _Reader:
     """Reads one account's statement, and keeps the checkpoint of all of them."""
 
-    def __init__(
-        self, conn: Connection, run: Run, *, account_id: str, accounts: Mapping[str, _AccountFeed]
-    ) -> None:
+    def __init__(self, conn: Connection, run: Run, *, account_id: str, accounts: Mapping[str, _AccountFeed]) -> None:
         self._conn = conn
         self._run = run
         self._account_id = account_id
@@ -178,9 +176,7 @@ class _Reader:
             await reconciliation_repo.copy_lines(
                 self._conn, self._run.id, account_id=self._account_id, lines=self._waiting
             )
-            await reconciliation_repo.save_feed(
-                self._conn, self._run.tenant_id, run_id=self._run.id, feed=documents
-            )
+            await reconciliation_repo.save_feed(self._conn, self._run.tenant_id, run_id=self._run.id, feed=documents)
         self._waiting = []
 
 
@@ -203,4 +199,3 @@ def _judge(accounts: Mapping[str, _AccountFeed], *, window_end: datetime, settle
             for name, each in accounts.items()
         },
     )
-

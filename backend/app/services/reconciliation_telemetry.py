@@ -20,7 +20,7 @@ findings_open: Final = Gauge(
 # A moment, not an age: an age would stand still together with the process that ought to update it.
 last_success_timestamp_seconds: Final = Gauge(
     "hakem_reconciliation_success_timestamp_seconds",
-    "When a tenant and provider were last compared completely, in Unix time; 0 when never. Its age is time() minus this",
+    "When a tenant and provider were last compared completely, in Unix time; 0: never. Its age is time() minus this",
     ("tenant", "provider"),
     multiprocess_mode="mostrecent",
 )
