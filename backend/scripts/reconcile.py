@@ -36,8 +36,8 @@ def run(
 ) -> None:
     """Wait for one reconciliation and print what it found.
 
-    It goes on with a run that was cut off. Exit 0: compared completely. Exit 1: partly, or not at all; the last line says
-    why. What is open is listed by GET /api/v1/payments/reconciliation/findings.
+    It goes on with a run that was cut off. Exit 0: compared completely. Exit 1: partly, or not at all; the last line
+    says why. What is open is listed by GET /api/v1/payments/reconciliation/findings.
     """
     logs.configure(level=40)
     done = asyncio.run(

@@ -100,6 +100,7 @@ class World:
 
     async def run(self, *, source: Source | None = None, **command: Any) -> Run:
         """One run, to its end, as the worker would do it."""
+        self.now += timedelta(seconds=1)
         service = self.reconciliation
         run_id = await service.start(
             StartRun(provider=PROVIDER, tenant_id=self.tenant_id, started_by="test", **command), is_deferred=False
@@ -148,7 +149,8 @@ class World:
     async def found(self, status: str = "OPEN") -> Counter[str]:
         """The tenant's findings by type."""
         cursor = await self.owner.execute(
-            "SELECT finding_type, count(*) FROM reconciliation_findings WHERE tenant_id = %s AND status = %s GROUP BY 1",
+            "SELECT finding_type, count(*) FROM reconciliation_findings "
+            "WHERE tenant_id = %s AND status = %s GROUP BY 1",
             (self.tenant_id, status),
         )
         return Counter({str(name): int(count) for name, count in await cursor.fetchall()})

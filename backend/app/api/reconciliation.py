@@ -121,8 +121,8 @@ async def post_run(
     dry_run: bool | None = None,
     full: bool | None = None,
 ) -> RunAskedOut:
-    """A worker carries it out; the run says what became of it. Without a window, what was not compared yet; `full`: from
-    the beginning, and what is matched already once more. One of a tenant and provider at a time.
+    """A worker carries it out; the run says what became of it. Without a window, what was not compared yet; `full`:
+    from the beginning, and what is matched already once more. One of a tenant and provider at a time.
 
     Owners without a tenant compare all of them. A dry run writes no finding.
     """

@@ -112,8 +112,8 @@ class ProposeAdjustment:
 def plan_closing(kind: str, *, ours_minor: int, theirs_minor: int | None) -> tuple[int, int]:
     """(player, clearing) that takes a payment, settled as it was asked for, to what really moved.
 
-    theirs_minor None: another currency moved, which no wallet of the player can hold. The clearing account is then taken
-    back to nothing, the player keeps what was asked for, and the house carries what the other currency is worth.
+    theirs_minor None: another currency moved, which no wallet of the player can hold. The clearing account is then
+    taken back to nothing, the player keeps what was asked for, and the house carries what the other currency is worth.
     A payout that paid too little owes the player the rest; a deposit that collected too little gave too much.
     """
     if theirs_minor is None:

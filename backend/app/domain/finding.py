@@ -56,8 +56,8 @@ class Finding:
     """One difference. `subject` names what it is about, so that seeing it again is the same finding.
 
     `evidence` holds the values of both sides, fit for JSON; when it changes, a resolved finding opens again.
-    `tx_id` is our deposit or withdrawal. `facts` are the values that make it what it is, the same whoever finds it; None:
-    all of the evidence.
+    `tx_id` is our deposit or withdrawal. `facts` are the values that make it what it is, the same whoever finds it;
+    None: all of the evidence.
     """
 
     provider: str

@@ -41,7 +41,7 @@ CATALOGUE: Final[Mapping[FindingType, Entry]] = MappingProxyType(
             severity=Severity.HIGH,
             message_en="the provider moved money that the ledger does not have",
             message_tr="sağlayıcı para hareket ettirdi, defterde karşılığı yok",
-            action_en="Replay it: the provider is asked again and its answer goes the usual way. Never book it by hand.",
+            action_en="Replay it: the provider is asked again and its answer goes the usual way. Never book by hand.",
             action_tr="Yeniden oynatın: sağlayıcıya tekrar sorulur, cevabı olağan yoldan işlenir. Elle kayıt girmeyin.",
             command=REPLAY,
         ),

@@ -129,7 +129,7 @@ class Run(NamedTuple):
     finished_at: datetime | None
 
 
-class Coverage(NamedTuple):
+class Reach(NamedTuple):
     """How far a tenant and provider were compared, in the order of the query's columns."""
 
     covered_from: datetime

@@ -18,11 +18,12 @@ ANALYZE: Final = b"ANALYZE their_items; ANALYZE our_items; ANALYZE item_pairs"
 
 
 class Compared(NamedTuple):
-    """How much of either side was looked at, and how many pairs each rule made."""
+    """How much of either side was looked at, how many pairs each rule made, and when, on the database's clock."""
 
     their_items: int
     our_items: int
     rules: dict[str, int]
+    as_of: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

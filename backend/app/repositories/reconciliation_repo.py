@@ -9,7 +9,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from backend.app import sql
-from backend.app.domain.reconciliation import Coverage, Run, RunStatus, StartRun
+from backend.app.domain.reconciliation import Reach, Run, RunStatus, StartRun
 from backend.app.domain.statement import StatementLine
 from backend.app.repositories.database import Connection
 
@@ -232,28 +232,26 @@ async def copy_lines(conn: Connection, run_id: UUID, *, account_id: str, lines: 
             )
 
 
-async def find_coverage(
-    conn: Connection, tenant_id: UUID, *, provider: str, missing_since: datetime
-) -> Coverage | None:
+async def find_reach(conn: Connection, tenant_id: UUID, *, provider: str, missing_since: datetime) -> Reach | None:
     """How far the tenant and provider were compared; and since when, at most, something of ours is missing there."""
     cursor = await conn.execute(
-        SQL.find_coverage, {"tenant_id": tenant_id, "provider": provider, "missing_since": missing_since}
+        SQL.find_reach, {"tenant_id": tenant_id, "provider": provider, "missing_since": missing_since}
     )
     row = await cursor.fetchone()
-    return None if row is None else Coverage._make(row)
+    return None if row is None else Reach._make(row)
 
 
-async def save_coverage(conn: Connection, tenant_id: UUID, *, provider: str, coverage: Coverage) -> None:
+async def save_reach(conn: Connection, tenant_id: UUID, *, provider: str, reach: Reach) -> None:
     """Keep how far they were compared."""
     await conn.execute(
-        SQL.save_coverage,
+        SQL.save_reach,
         {
             "tenant_id": tenant_id,
             "provider": provider,
-            "covered_from": coverage.covered_from,
-            "covered_until": coverage.covered_until,
-            "ledger_until": coverage.ledger_until,
-            "balanced_until": coverage.balanced_until,
+            "covered_from": reach.covered_from,
+            "covered_until": reach.covered_until,
+            "ledger_until": reach.ledger_until,
+            "balanced_until": reach.balanced_until,
         },
     )
 

@@ -28,7 +28,7 @@ from backend.app.domain.reconciliation import (
     SCHEDULE_EVERY,
     SCHEDULE_FULL_EVERY,
     WINDOW_MAX,
-    Coverage,
+    Reach,
     Run,
     RunInProgress,
     RunNotFound,
@@ -182,7 +182,7 @@ class Reconciliation:
             run_id = UUID(str(busy.extras["run_id"]))
             async with self._database.connection() as conn:
                 run = await reconciliation_repo.find_run(conn, None, run_id=run_id)
-                if run is None or run.status is RunStatus.QUEUED or not await reconciliation_repo.try_lock(conn, run):
+                if run is None or run.status == RunStatus.QUEUED or not await reconciliation_repo.try_lock(conn, run):
                     raise
                 await reconciliation_repo.unlock(conn, run)
             return run_id
@@ -242,10 +242,10 @@ class Reconciliation:
     async def _execute_one(self, conn: Connection, run: Run, *, tenant_id: UUID, source: Source) -> None:
         now = self._clock()
         account_ids = await _account_ids(conn, tenant_id, provider=run.provider)
-        coverage = await reconciliation_repo.find_coverage(
+        reach = await reconciliation_repo.find_reach(
             conn, tenant_id, provider=run.provider, missing_since=now - OVERLAP_WHEN_MISSING
         )
-        window = window_of(run, coverage=coverage, now=now)
+        window = window_of(run, reach=reach, now=now)
         await reconciliation_repo.begin_run(
             conn, tenant_id, run_id=run.id, window_start=window[0], window_end=window[1], now=now
         )
@@ -268,7 +268,7 @@ class Reconciliation:
                     feed=feed,
                     account_ids=account_ids,
                     window=window,
-                    coverage=coverage,
+                    reach=reach,
                     now=now,
                 )
             except psycopg.errors.SerializationFailure:
@@ -324,7 +324,7 @@ class Reconciliation:
             counts={
                 "tenants": len(parts),
                 "skipped": skipped,
-                **{status.value: count for status, count in statuses.items()},
+                **{str(status): count for status, count in statuses.items()},
                 "findings": dict(findings),
             },
         )
@@ -345,15 +345,15 @@ class Reconciliation:
         )
 
 
-def window_of(run: Run, *, coverage: Coverage | None, now: datetime) -> tuple[datetime, datetime]:
+def window_of(run: Run, *, reach: Reach | None, now: datetime) -> tuple[datetime, datetime]:
     """The window of a run: the one that was asked for or begun with, else what has not been compared yet."""
     end = run.window_end or now
     if run.window_start is not None:
         start = run.window_start
-    elif run.is_full or coverage is None:
+    elif run.is_full or reach is None:
         start = now - WINDOW_MAX
     else:
-        since = min(coverage.covered_until, coverage.oldest_missing_at or coverage.covered_until)
+        since = min(reach.covered_until, reach.oldest_missing_at or reach.covered_until)
         start = since - OVERLAP
     return min(start, end - OVERLAP) if run.window_start is None else start, max(end, start + timedelta(seconds=1))
 

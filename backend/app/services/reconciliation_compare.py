@@ -1,7 +1,7 @@
 """Compares what was staged with what we booked, and writes what differs: one transaction, all of it or nothing.
 
 staged lines ─▶ match ─▶ differences ─▶ floods become one ─▶ findings opened ─▶ what is gone cleared
-                                                             └─▶ coverage, balances, the run's outcome
+                                                             └─▶ reach, balances, the run's outcome
 
 A process that dies in it has done nothing; whoever takes the run up does it all, with the same outcome. A dry run is
 rolled back before its outcome is written.
@@ -16,7 +16,7 @@ from backend.app.domain.reconciliation import (
     ORPHAN_AFTER,
     SAMPLE_SIZE,
     STALE_AFTER,
-    Coverage,
+    Reach,
     Run,
     RunStatus,
     flooded_types,
@@ -65,7 +65,7 @@ async def compare(
     feed: Feed,
     account_ids: tuple[str, ...],
     window: tuple[datetime, datetime],
-    coverage: Coverage | None,
+    reach: Reach | None,
     now: datetime,
 ) -> Outcome:
     """In the caller's transaction, which is to be of one snapshot: a row that is booked meanwhile is the next run's."""
@@ -78,11 +78,11 @@ async def compare(
         account_ids=account_ids,
         window_start=window[0],
         complete_until=feed.complete_until,
-        ledger_from=FIRST_ID if run.is_full or coverage is None else coverage.ledger_until,
+        ledger_from=FIRST_ID if run.is_full or reach is None else reach.ledger_until,
         is_full=run.is_full,
         now=now,
     )
-    judgement = _judgement(run, source=source, feed=feed, window=window, coverage=coverage, now=now)
+    judgement = _judgement(run, source=source, feed=feed, window=window, reach=reach, now=now)
     await reconciliation_match_repo.be_patient(conn, tenant_id)
     compared = await reconciliation_match_repo.match(conn, tenant_id, scope)
     await reconciliation_find_repo.find_differences(conn, tenant_id, scope=scope, judgement=judgement)
@@ -117,11 +117,13 @@ async def compare(
             is_window_asked=run.is_window_asked,
         )
     is_whole = feed.is_complete and not flooded
-    await reconciliation_repo.save_coverage(
+    await reconciliation_repo.save_reach(
         conn,
         tenant_id,
         provider=run.provider,
-        coverage=_coverage_after(coverage, feed=feed, window=window, is_whole=is_whole, judgement=judgement, now=now),
+        reach=_reach_after(
+            reach, feed=feed, window=window, is_whole=is_whole, judgement=judgement, now=now, as_of=compared.as_of
+        ),
     )
     return Outcome(
         status=RunStatus.COMPLETED if is_whole else RunStatus.PARTIAL,
@@ -153,14 +155,14 @@ def _judgement(
     source: Source,
     feed: Feed,
     window: tuple[datetime, datetime],
-    coverage: Coverage | None,
+    reach: Reach | None,
     now: datetime,
 ) -> Judgement:
     missing_before = None
     if feed.complete_until is not None:
         missing_before = min(feed.complete_until, now - source.grace.missing_in_psp)
-    is_anew = run.is_full or coverage is None
-    from_day = FIRST_DAY if is_anew or coverage is None else coverage.balanced_until
+    is_anew = run.is_full or reach is None
+    from_day = FIRST_DAY if is_anew or reach is None else reach.balanced_until
     today = now.astimezone(UTC).date()
     # A day that is not over is looked at by full runs only: its sums still change.
     until_day = today + _DAY if is_anew else today
@@ -168,8 +170,8 @@ def _judgement(
         missing_in_ledger_before=now - source.grace.missing_in_ledger,
         missing_in_psp_before=missing_before,
         window_end=window[1],
-        covered_from=None if coverage is None or run.is_window_asked else coverage.covered_from,
-        covered_until=None if coverage is None or run.is_window_asked else coverage.covered_until,
+        covered_from=None if reach is None or run.is_window_asked else reach.covered_from,
+        covered_until=None if reach is None or run.is_window_asked else reach.covered_until,
         stale_before=now - STALE_AFTER,
         orphan_before=now - ORPHAN_AFTER,
         from_day=from_day,
@@ -180,24 +182,25 @@ def _judgement(
     )
 
 
-def _coverage_after(
-    coverage: Coverage | None,
+def _reach_after(
+    reach: Reach | None,
     *,
     feed: Feed,
     window: tuple[datetime, datetime],
     is_whole: bool,
     judgement: Judgement,
     now: datetime,
-) -> Coverage:
+    as_of: datetime,
+) -> Reach:
     """How far both sides are compared now. What is unmatched is kept, so our side goes on whatever the feed was."""
     start, end = window[0], feed.complete_until
-    covered_from, covered_until = (start, start) if coverage is None else (coverage[0], coverage[1])
+    covered_from, covered_until = (start, start) if reach is None else (reach[0], reach[1])
     if is_whole and end is not None and start <= covered_until and end >= covered_from:
         covered_from, covered_until = min(covered_from, start), max(covered_until, end)
-    return Coverage(
+    return Reach(
         covered_from=covered_from,
         covered_until=covered_until,
-        ledger_until=first_id_of(now - LEDGER_OVERLAP),
+        ledger_until=first_id_of(as_of - LEDGER_OVERLAP),
         balanced_until=min(judgement.until_day, now.astimezone(UTC).date()),
         oldest_missing_at=None,
     )

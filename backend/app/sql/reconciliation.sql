@@ -159,13 +159,13 @@ COPY psp_statement_lines (
     run_id, account_id, item_id, provider_ref, reference, kind, status, status_class, amount, currency, occurred_at
 ) FROM STDIN;
 
--- name: find_coverage
+-- name: find_reach
 -- How far the tenant and provider were compared; and since when something of ours that is missing there.
 SELECT
-    coverage.covered_from,
-    coverage.covered_until,
-    coverage.ledger_until,
-    coverage.balanced_until,
+    reach.covered_from,
+    reach.covered_until,
+    reach.ledger_until,
+    reach.balanced_until,
     (
         SELECT min(unmatched.occurred_at)
         FROM reconciliation_unmatched AS unmatched
@@ -174,16 +174,16 @@ SELECT
             AND unmatched.provider = %(provider)s
             AND unmatched.occurred_at > %(missing_since)s
     ) AS oldest_missing_at
-FROM reconciliation_coverage AS coverage
-WHERE coverage.tenant_id = %(tenant_id)s AND coverage.provider = %(provider)s;
+FROM reconciliation_reach AS reach
+WHERE reach.tenant_id = %(tenant_id)s AND reach.provider = %(provider)s;
 
--- name: save_coverage
+-- name: save_reach
 -- The same, after a run.
-INSERT INTO reconciliation_coverage (tenant_id, provider, covered_from, covered_until, ledger_until, balanced_until)
+INSERT INTO reconciliation_reach (tenant_id, provider, covered_from, covered_until, ledger_until, balanced_until)
 VALUES (
     %(tenant_id)s, %(provider)s, %(covered_from)s, %(covered_until)s, %(ledger_until)s, %(balanced_until)s
 )
-ON CONFLICT ON CONSTRAINT reconciliation_coverage_pkey DO UPDATE
+ON CONFLICT ON CONSTRAINT reconciliation_reach_pkey DO UPDATE
 SET
     covered_from = excluded.covered_from,
     covered_until = excluded.covered_until,

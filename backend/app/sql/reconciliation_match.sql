@@ -585,4 +585,6 @@ SELECT
             WHERE NOT our.is_again
             GROUP BY pair.rule
         ) AS made
-    ) AS rules;
+    ) AS rules,
+    -- On the clock that ids are made by.
+    transaction_timestamp() AS as_of;

@@ -212,8 +212,6 @@ WITH gone AS (
         AND finding.provider IN (%(provider)s, 'ledger')
         AND finding.status = 'OPEN'
         AND finding.finding_type <> ALL(%(flooded)s)
-        -- Written after the run began to look: it could not see that.
-        AND finding.last_seen_at < %(now)s
         AND CASE
             WHEN finding.provider = 'ledger'
                 THEN EXISTS (

@@ -55,7 +55,7 @@ CREATE INDEX reconciliation_runs_finished_index ON reconciliation_runs (tenant_i
 WHERE status = 'completed' AND NOT is_dry_run;
 
 -- How far a tenant and provider have been compared without a gap.
-CREATE TABLE reconciliation_coverage (
+CREATE TABLE reconciliation_reach (
     tenant_id UUID NOT NULL,
     provider TEXT NOT NULL,
     -- [covered_from, covered_until) of the provider's feed, each complete.
@@ -65,8 +65,8 @@ CREATE TABLE reconciliation_coverage (
     ledger_until UUID NOT NULL,
     -- Days before this one have their balances.
     balanced_until DATE NOT NULL,
-    CONSTRAINT reconciliation_coverage_pkey PRIMARY KEY (tenant_id, provider),
-    CONSTRAINT reconciliation_coverage_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (id)
+    CONSTRAINT reconciliation_reach_pkey PRIMARY KEY (tenant_id, provider),
+    CONSTRAINT reconciliation_reach_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (id)
 );
 
 -- Lines of a feed or of a settlement file as they came, until their run has compared them. A database that crashes empties
@@ -323,7 +323,7 @@ CREATE INDEX legacy_movements_provider_index ON legacy_movements (tenant_id, pro
 WHERE provider IS NOT NULL;
 
 GRANT SELECT ON provider_movements TO hakem_service;
-GRANT SELECT, INSERT, UPDATE ON reconciliation_runs, reconciliation_coverage, settlement_mappings TO hakem_service;
+GRANT SELECT, INSERT, UPDATE ON reconciliation_runs, reconciliation_reach, settlement_mappings TO hakem_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON psp_statement_lines, psp_statement_items, reconciliation_unmatched,
 reconciliation_balances TO hakem_service;
 GRANT SELECT ON ledger_adjustments TO hakem_service;
