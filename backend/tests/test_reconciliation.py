@@ -1,17 +1,22 @@
 """A provider that drops, repeats, alters, delays and returns, among many payments that are right: found exactly."""
 
 import asyncio
+import json
+import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from backend.app.domain.finding import ResolutionCode
 from backend.app.domain.money import Money
-from backend.app.domain.reconciliation import RunInProgress, RunStatus, StartRun
+from backend.app.domain.reconciliation import RunInProgress, RunStatus, RunTaken, StartRun
 from backend.app.domain.statement import StatementPage
 from backend.app.psp.adapter import Done, RefundRequest
 from backend.app.psp.mockpsp import MockPsp
@@ -20,7 +25,7 @@ from backend.app.repositories.database import DatabaseAway
 from backend.app.services.admins import system_actor
 from backend.app.services.reconciliation_feed import StatementFeed
 from backend.tests.conftest import Database
-from backend.tests.factories import Owner
+from backend.tests.factories import Owner, eventually
 from backend.tests.invariants import assert_sound
 from backend.tests.reconciliation_world import PROVIDER, CutOff, SmallPages, World, make_world, own_psp
 
@@ -418,3 +423,65 @@ async def test_sums_of_days_are_explained_or_drift(world: World) -> None:
     assert (await world.found())["balance_drift"] == 1
     await world.run(is_full=True)
     assert await world.found() == {"missing_in_psp": 1, "amount_mismatch": 1}
+
+
+async def test_run_whose_process_is_killed_is_gone_on_with_by_another(world: World, database: Database) -> None:
+    expected, _ = await plant(world)
+    service = world.reconciliation
+    run_id = await service.start(
+        StartRun(provider=PROVIDER, tenant_id=world.tenant_id, started_by="test"), is_deferred=False
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "backend.tests.reconciliation_process", database.service_url, str(run_id), "5"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == -signal.SIGKILL, output.decode()
+    assert (await service.get(None, run_id=run_id)).status == "running"
+
+    async def is_free() -> bool:
+        try:
+            await service.execute(run_id, source=replace(world.source, feed=SmallPages(world.psp, size=10)))
+        except RunTaken:
+            return False
+        return True
+
+    await eventually(is_free, what="the lock of a dead session is free")
+    run = await service.get(None, run_id=run_id)
+    assert (run.status, run.resumes, await world.found()) == ("completed", 1, expected)
+
+
+async def test_command_compares_and_prints_the_counts_with_no_service_running(
+    world: World, database: Database, tmp_path: Path
+) -> None:
+    ids = await world.deposit(3)
+    await world.owner.execute(
+        "UPDATE mockpsp.events SET occurred_at = occurred_at - INTERVAL '1 hour' WHERE account_id = %s",
+        (world.account_id,),
+    )
+    await world.alter(ids[:1], "amount = amount + 1")
+
+    async def hakem(*arguments: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "backend.scripts", "reconcile", "run", *arguments),
+            env={
+                **os.environ,
+                "DATABASE_URL": database.service_url,
+                "DATABASE_OWNER_URL": database.owner_url,
+                "HAKEM_HOME": str(tmp_path),
+            },
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, (output or errors).decode()
+
+    code, output = await hakem("--tenant-id", str(world.tenant_id), "--json")
+    document = json.loads(output)
+    assert (code, document["status"], document["counts"]["opened"]) == (0, "completed", {"amount_mismatch": 1})
+    code, output = await hakem("--tenant-id", str(world.tenant_id), "--full")
+    assert (code, output.splitlines()[0]) == (0, "findings: amount_mismatch=1")
+    assert "opened: none" in output
+    code, output = await hakem("--provider", "nobody")
+    assert (code, "nobody" in output) == (2, True)

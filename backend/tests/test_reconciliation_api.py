@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,10 +14,11 @@ from psycopg import errors
 
 from backend.app.domain.identity import Role
 from backend.app.psp.mockpsp import MockPsp
+from backend.app.repositories import withdrawal_repo
 from backend.app.repositories.database import Database as Pools
 from backend.tests import api_client
 from backend.tests.conftest import Database
-from backend.tests.factories import Owner, make_tenant, sides
+from backend.tests.factories import Owner, both, make_tenant, sides, withdrawal
 from backend.tests.fixtures import API, Caller, People, assert_problem
 from backend.tests.invariants import assert_sound
 from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp
@@ -272,15 +273,7 @@ async def test_short_deposit_is_closed_by_two_people(office: Office) -> None:
     run = await office.world.run(is_full=True)
     assert (run.counts["reopened"], run.counts["opened"], await office.world.found()) == ({}, {}, {})
     await assert_sound(office.world.owner, office.world.tenant_id)
-    clearing = await (
-        await office.world.owner.execute(
-            "SELECT sum(CASE WHEN debit_account = 'psp:mockpsp:clearing' THEN amount ELSE -amount END) "
-            "FROM ledger_transactions "
-            "WHERE tenant_id = %s AND 'psp:mockpsp:clearing' IN (debit_account, credit_account)",
-            (office.world.tenant_id,),
-        )
-    ).fetchone()
-    assert clearing == (9_99,)
+    assert await clearing_of(office) == 9_99
 
 
 async def test_refused_adjustment_moves_nothing_and_can_be_tried_again(office: Office) -> None:
@@ -342,3 +335,85 @@ async def test_one_person_cannot_be_both_in_sql_either(office: Office) -> None:
             (proposed["id"],),
         )
     assert violation.value.diag.constraint_name == "ledger_adjustments_four_eyes_check"
+
+
+async def pay_out(office: Office, method: str) -> UUID:
+    """A withdrawal of 50.00 that finance has the provider pay."""
+    player = office.world.players[0]
+    command = replace(withdrawal(player, 50_00), method=method)
+    async with office.world.pools.connection() as conn:
+        (result,) = await withdrawal_repo.request(conn, [command])
+    assert result.code == "applied", result
+    finance = await office.people.admin(Role.FINANCE, office.world.tenant_id)
+    path = f"/finance/withdrawals/{command.withdrawal_id}"
+    for step, body in (("review", {"action": "approve"}), ("mark-paid", {})):
+        answer = await finance.post(f"{path}/{step}", body)
+        assert answer.status_code == 200, answer.text
+    return command.withdrawal_id
+
+
+@pytest.mark.parametrize(
+    ("method", "finding_type", "player_gets", "clearing"),
+    [("mock:short_by_one", "amount_mismatch", 1, -49_99), ("mock:other_currency", "currency_mismatch", 0, 0)],
+)
+async def test_payout_of_other_money_is_closed_by_two_people(
+    office: Office, method: str, finding_type: str, player_gets: int, clearing: int
+) -> None:
+    tx_id = await pay_out(office, method)
+    player = office.world.players[0]
+    # What the answer told is what the run finds: one finding.
+    finding = await office.found(finding_type)
+    assert (finding["tx_id"], await office.world.found()) == (str(tx_id), {finding_type: 1})
+    proposed = await propose(office, finding, close_payment=True)
+    approved = await office.approver.post(f"{RECONCILIATION}/adjustments/{proposed['id']}/approve")
+    assert approved.status_code == 200, approved.text
+    left = 1000_00 - 50_00 + player_gets
+    assert await sides(office.world.owner, player) == both(left)
+    state = await (await office.world.owner.execute("SELECT state FROM withdrawals WHERE id = %s", (tx_id,))).fetchone()
+    assert state == ("paid",)
+    run = await office.world.run(is_full=True)
+    assert (run.counts["reopened"], await office.world.found()) == ({}, {})
+    assert await clearing_of(office) == clearing
+    await assert_sound(office.world.owner, office.world.tenant_id)
+
+
+async def clearing_of(office: Office) -> int:
+    """What the provider's clearing account stands at: collected less paid out."""
+    row = await (
+        await office.world.owner.execute(
+            "SELECT coalesce(sum(CASE WHEN debit_account = 'psp:mockpsp:clearing' THEN amount ELSE -amount END), 0) "
+            "FROM ledger_transactions "
+            "WHERE tenant_id = %s AND 'psp:mockpsp:clearing' IN (debit_account, credit_account)",
+            (office.world.tenant_id,),
+        )
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_payouts_are_compared_too(office: Office) -> None:
+    paid, dropped, returned = [await pay_out(office, "test") for _ in range(3)]
+    failed = await pay_out(office, "mock:decline")
+    owner = office.world.owner
+    await owner.execute("DELETE FROM mockpsp.events WHERE reference = %s", (f"wd_{dropped}_1",))
+    for reference, kind, movement, status in (
+        (f"wd_{returned}_1", "payout.returned", "return", "returned"),
+        (f"wd_{failed}_1", "payout.paid", "payout", "paid"),
+    ):
+        await owner.execute(
+            "INSERT INTO mockpsp.events (event_id, kind, object_id, account_id, reference, sequence, type, status, "
+            "amount, currency, movement, occurred_at) SELECT event_id || '_x', kind, object_id, account_id, reference, "
+            "9, %s, %s, amount, currency, %s, occurred_at FROM mockpsp.events WHERE reference = %s",
+            (kind, status, movement, reference),
+        )
+    await office.world.run()
+    assert await office.world.found() == {"missing_in_psp": 1, "returned_after_paid": 1, "paid_after_release": 1}
+    assert await office.world.subjects("missing_in_psp") == {dropped}
+    assert await office.world.subjects("paid_after_release") == {failed}
+    finding_id = await office.world.finding_id("returned_after_paid")
+    replayed = await office.recon.post(f"{RECONCILIATION}/findings/{finding_id}/replay")
+    assert (replayed.status_code, replayed.json()["effect"]) == (200, "applied"), replayed.text
+    run = await office.world.run()
+    assert run.counts["auto_cleared"] == {"returned_after_paid": 1}
+    assert paid not in await office.world.subjects("missing_in_psp")
+    await assert_sound(owner, office.world.tenant_id)

@@ -87,6 +87,7 @@ EXCEPTIONS: Final = {
     "psp_event_repo.store_verified": "one call for many tenants; each delivery carries its tenant",
     "finding_repo.count_open": "one answer for all tenants",
     "reconciliation_match_repo.count_lines": "lines are of one run, and a run of one tenant",
+    "reconciliation_match_repo.refresh_statistics": "the planner's statistics know no tenants",
     "reconciliation_repo.copy_lines": "lines are of one run, and a run of one tenant",
     "reconciliation_repo.delete_lines": "lines are of one run, and a run of one tenant",
     "reconciliation_repo.list_due": "finds the tenants",

@@ -71,6 +71,11 @@ async def count_lines(conn: Connection, run_id: UUID) -> int:
     return int(row[0])
 
 
+async def refresh_statistics(conn: Connection) -> None:
+    """Let the planner know what was staged; outside any transaction, because it takes a lock until the end of one."""
+    await conn.execute(SQL.refresh_statistics)
+
+
 async def match(conn: Connection, tenant_id: UUID, scope: Scope) -> Compared:
     """Take both sides in, find the pairs, and keep what was learnt; what differs is then to be found."""
     assert tenant_id == scope.tenant_id, "a run compares one tenant"
@@ -99,8 +104,13 @@ async def match(conn: Connection, tenant_id: UUID, scope: Scope) -> Compared:
     await run(SQL.pair_by_reference)
     await conn.execute(ANALYZE, prepare=False)
     await run(SQL.store_new_items)
-    await run(SQL.store_new_pairs)
-    await run(SQL.drop_matched)
+    waiting = await (await conn.execute(SQL.count_waiting, prepare=False)).fetchone()
+    assert waiting is not None, "a count is a row"
+    # Not only to save time: of a table that was filled a moment ago the planner knows nothing.
+    if waiting[0]:
+        await run(SQL.store_new_pairs)
+    if waiting[1]:
+        await run(SQL.drop_matched)
     await run(SQL.keep_unmatched)
     row = await (await conn.execute(SQL.count_compared, prepare=False)).fetchone()
     assert row is not None, "a statement without FROM returns a row"

@@ -40,7 +40,7 @@ from backend.app.domain.reconciliation import (
 )
 from backend.app.domain.tenant import InvalidTenant, account_id_of
 from backend.app.psp import mockpsp
-from backend.app.repositories import job_repo, reconciliation_repo
+from backend.app.repositories import job_repo, reconciliation_match_repo, reconciliation_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.reconciliation_repo import Balance
 from backend.app.services import reconciliation_telemetry
@@ -57,6 +57,8 @@ DUE_MAX: Final = 1_000
 # Somebody else wrote into what the run read: it compares anew.
 COMPARES_MAX: Final = 5
 ERROR_CHARS_MAX: Final = 500
+# From so many lines on a bad plan would be felt.
+LINES_MANY: Final = 1_000
 FINISHED: Final = frozenset({RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED})
 
 
@@ -258,6 +260,8 @@ class Reconciliation:
             window_end=window[1],
             now=now,
         )
+        if feed.lines >= LINES_MANY:
+            await reconciliation_match_repo.refresh_statistics(conn)
         for attempt in range(1, COMPARES_MAX + 1):
             try:
                 await self._compare(

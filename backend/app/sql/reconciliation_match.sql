@@ -519,6 +519,19 @@ FROM their_items AS their
 LEFT JOIN item_pairs AS pair ON their.account_id = pair.account_id AND their.item_id = pair.item_id
 WHERE their.is_new;
 
+-- name: count_waiting
+-- How many pairs are of items that had been waiting, and of transactions that had.
+SELECT
+    count(*) FILTER (WHERE NOT their.is_new AND NOT their.is_again) AS items,
+    count(*) FILTER (WHERE NOT our.is_new AND NOT our.is_again) AS transactions
+FROM item_pairs AS pair
+INNER JOIN their_items AS their ON pair.account_id = their.account_id AND pair.item_id = their.item_id
+INNER JOIN our_items AS our ON pair.transaction_id = our.transaction_id;
+
+-- name: refresh_statistics
+-- Lets the planner know how much there is to compare.
+SELECT statement_statistics_v1();
+
 -- name: store_new_pairs
 -- Matches items that had been waiting.
 UPDATE psp_statement_items AS item

@@ -126,7 +126,7 @@ WHERE transaction_id IS NOT NULL;
 CREATE INDEX psp_statement_items_unmatched_index ON psp_statement_items (tenant_id, provider)
 WHERE transaction_id IS NULL;
 CREATE INDEX psp_statement_items_day_index ON psp_statement_items (tenant_id, provider, occurred_at);
-CREATE INDEX psp_statement_items_ref_index ON psp_statement_items (provider, provider_ref);
+CREATE INDEX psp_statement_items_ref_index ON psp_statement_items (tenant_id, provider, provider_ref);
 
 -- Our transactions at a provider's clearing account that no item has been found for: the hot end of our side. The legs of
 -- one refund are one; `transaction_id` is the first.

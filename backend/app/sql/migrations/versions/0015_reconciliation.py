@@ -8,4 +8,4 @@ down_revision = "0011_census"
 
 def upgrade() -> None:
     run_sql_file(revision)
-    run_functions("finding_stays_v1", "ledger_adjustment_v1")
+    run_functions("finding_stays_v1", "ledger_adjustment_v1", "statement_statistics_v1")
