@@ -15,21 +15,24 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from backend.app import mockpsp_mount
-from backend.app.api import admins as admins_api
-from backend.app.api import audit as audit_api
 from backend.app.api import (
+    adjustments,
     auth,
     finance,
+    findings,
     flags,
     middleware,
     ops,
     problems,
     psp_events,
+    reconciliation,
     rollout,
     rollout_monitor,
     wallet,
     webhooks,
 )
+from backend.app.api import admins as admins_api
+from backend.app.api import audit as audit_api
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
@@ -42,9 +45,11 @@ from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
+from backend.app.services.adjustments import Adjustments
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.audit import Audit
 from backend.app.services.finance import Finance
+from backend.app.services.findings import Findings
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.tenants import Tenants
@@ -128,6 +133,9 @@ def build(
         "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
+        "reconciliation": core.reconciliation,
+        "findings": Findings(database, core.adapters, deposits=core.deposits, payouts=core.payouts),
+        "adjustments": Adjustments(database),
         "readiness": readiness,
         "monitor": core.monitor,
         "monitor_reader": core.monitor_reader,
@@ -153,6 +161,10 @@ def build(
                     rollout_monitor.router,
                     flags.router,
                     rollout.router,
+                    reconciliation.router,
+                    findings.router,
+                    adjustments.router,
+                    adjustments.decisions_router,
                 ],
             ),
             *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),

@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -14,8 +15,10 @@ from litestar.types import ASGIApp
 from backend.app import mockpsp_mount
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.flags import Flag
-from backend.app.domain.job import PeriodicJob
+from backend.app.domain.job import DeferredJob, PeriodicJob
+from backend.app.domain.reconciliation import Grace
 from backend.app.mockpsp_mount import MockPspMount
+from backend.app.psp import mockpsp as mockpsp_adapter
 from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
@@ -36,6 +39,9 @@ from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
+from backend.app.services.reconciliation import Reconciliation
+from backend.app.services.reconciliation_feed import Source
 from backend.app.services.rollout import Rollout
 from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus
@@ -54,6 +60,10 @@ EMBEDDED_WATCH_SECONDS: Final = 1.0
 INBOX_BATCH: Final = 500
 PULL_BATCH: Final = 100
 UNMET_NAMED_MAX: Final = 20
+# The first run of a large tenant reads years.
+RECONCILIATION_SECONDS: Final = 7_200.0
+# MockPSP answers at once, tells its statement's truth at once, and is final after twenty seconds.
+MOCKPSP_GRACE: Final = Grace(missing_in_ledger=timedelta(seconds=10), missing_in_psp=timedelta(seconds=30))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +91,8 @@ class Core:
     monitor_reader: MonitorReader
     monitor_watch: MonitorWatch
     selftest: Selftest
+    reconciliation: Reconciliation
+    adapters: Mapping[str, PspAdapter]
     jobs: Jobs
 
 
@@ -130,6 +142,7 @@ def wire(
     census = Census(database)
     monitor = build_monitor(database)
     selftest = Selftest(database, monitor, app_version=VERSION)
+    reconciliation = Reconciliation(database, sources_of(mockpsp.adapter))
     jobs = Jobs(
         engine,
         database,
@@ -167,9 +180,15 @@ def wire(
                 deadline_seconds=60,
             ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
+            PeriodicJob(
+                name="reconciliation.run_due", run=reconciliation.run_due, every_seconds=300, deadline_seconds=240
+            ),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
         ],
-        deferred=[Looks(database, census).job()],
+        deferred=[
+            Looks(database, census).job(),
+            DeferredJob(name=RECONCILIATION_JOB, run=reconciliation.perform, deadline_seconds=RECONCILIATION_SECONDS),
+        ],
         is_worker=is_worker,
     )
     return Core(
@@ -194,6 +213,8 @@ def wire(
         monitor_reader=MonitorReader(database),
         monitor_watch=MonitorWatch(database),
         selftest=selftest,
+        reconciliation=reconciliation,
+        adapters=adapters,
         jobs=jobs,
     )
 
@@ -241,6 +262,13 @@ def build_monitor(database: Database) -> Monitor:
     """The monitor with what it acts through."""
     gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
     return Monitor(database, rollout=Rollout(database, gates))
+
+
+def sources_of(mockpsp: PspAdapter | None) -> dict[str, Source]:
+    """The providers whose statements can be had, with how soon they are believed."""
+    if mockpsp is None:
+        return {}
+    return {mockpsp_adapter.PROVIDER: Source(feed=mockpsp, grace=MOCKPSP_GRACE)}
 
 
 def environment_flags(settings: Settings) -> dict[str, bool]:

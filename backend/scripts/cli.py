@@ -24,6 +24,7 @@ from backend.scripts import (
     mockpsp,
     players,
     psp_accounts,
+    reconcile,
     rollout,
     rollout_monitor,
     serve,
@@ -65,6 +66,7 @@ app.add_typer(flags.app, name="flags")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
+app.add_typer(reconcile.app, name="reconcile")
 rollout.app.command("evaluate")(rollout_monitor.evaluate)
 rollout.app.command("watch")(rollout_monitor.watch)
 rollout.app.command("selftest")(rollout_monitor.selftest)

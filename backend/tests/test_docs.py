@@ -117,6 +117,11 @@ def test_every_command_that_the_readme_names_exists() -> None:
             ['"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"'],
         ),
         ("docs/payouts.tr.md", ['"timeline":', '"provider":"mockpsp"']),
+        (
+            "docs/reconciliation.md",
+            ['"finding_type":"amount_mismatch"', "completed: psp_lines=", '"resolution_code":"FIXED_ADJUSTMENT"'],
+        ),
+        ("docs/reconciliation.tr.md", ['"finding_type":"amount_mismatch"', "completed: psp_lines="]),
     ],
 )
 async def test_what_a_document_says_to_type_answers_what_it_says(

@@ -138,7 +138,9 @@ judged AS (
             'backfill_adjustment house:adjustment player:held',
             'backfill_adjustment player:held house:adjustment',
             'manual_adjustment house:adjustment player:available',
-            'manual_adjustment player:available house:adjustment'
+            'manual_adjustment player:available house:adjustment',
+            'clearing_adjustment psp house:adjustment',
+            'clearing_adjustment house:adjustment psp'
         )
         -- Flips only ever count up, and nobody can have been judged by one that has not come. A rollback that did not wait for
         -- its fence may be overtaken by a call that was judged before it.

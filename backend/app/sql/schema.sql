@@ -81,6 +81,317 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 	mode_is_refused boolean
 );
 
+CREATE FUNCTION public.adjustment_admin_v1(p_tenant_id uuid, p_admin_id uuid, p_roles text[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT EXISTS (
+        SELECT
+        FROM admins AS admin
+        WHERE
+            admin.id = p_admin_id
+            AND admin.is_active
+            AND admin.role = ANY(p_roles)
+            AND (admin.tenant_id = p_tenant_id OR admin.role = 'owner')
+    )
+$$;
+
+CREATE FUNCTION public.uuid_v7() RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
+    AS $$SELECT uuidv7()$$;
+
+CREATE TABLE public.ledger_adjustments (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    finding_id uuid,
+    currency text NOT NULL,
+    player_amount bigint NOT NULL,
+    clearing_amount bigint NOT NULL,
+    provider text,
+    closes_kind text,
+    closes_id uuid,
+    closes_attempt integer,
+    reason text NOT NULL,
+    status text DEFAULT 'proposed'::text NOT NULL,
+    proposed_by uuid NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by uuid,
+    decided_at timestamp with time zone,
+    decision_note text,
+    journal_id uuid,
+    CONSTRAINT ledger_adjustments_amounts_check CHECK (((player_amount <> 0) OR (clearing_amount <> 0))),
+    CONSTRAINT ledger_adjustments_closes_check CHECK (((closes_kind = ANY (ARRAY['deposit'::text, 'payout'::text])) AND ((closes_kind IS NULL) = (closes_id IS NULL)) AND ((NOT (closes_kind IS DISTINCT FROM 'payout'::text)) = (closes_attempt IS NOT NULL)))),
+    CONSTRAINT ledger_adjustments_four_eyes_check CHECK (((status <> ALL (ARRAY['approved'::text, 'applied'::text])) OR ((decided_by IS NOT NULL) AND (decided_by <> proposed_by)))),
+    CONSTRAINT ledger_adjustments_provider_check CHECK (((provider IS NOT NULL) OR ((clearing_amount = 0) AND (closes_kind IS NULL)))),
+    CONSTRAINT ledger_adjustments_reason_check CHECK ((btrim(reason) <> ''::text)),
+    CONSTRAINT ledger_adjustments_status_check CHECK (((status = ANY (ARRAY['proposed'::text, 'approved'::text, 'applied'::text, 'rejected'::text])) AND ((status = 'proposed'::text) = (decided_by IS NULL)) AND ((decided_by IS NULL) = (decided_at IS NULL))))
+);
+
+CREATE FUNCTION public.adjustment_close_v1(p_adjustment public.ledger_adjustments) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_finding reconciliation_findings;
+    v_deposit deposits;
+    v_code TEXT;
+BEGIN
+    SELECT finding.* INTO v_finding
+    FROM reconciliation_findings AS finding
+    WHERE finding.id = p_adjustment.finding_id;
+    IF p_adjustment.closes_kind = 'payout' THEN
+        SELECT moved.code INTO v_code
+        FROM withdrawal_move_v1(
+            p_tenant_id => p_adjustment.tenant_id,
+            p_player_id => p_adjustment.player_id,
+            p_withdrawal_id => p_adjustment.closes_id,
+            p_action => 'payout_paid',
+            p_expected_version => NULL,
+            p_admin_id => NULL,
+            p_reason => NULL,
+            p_approvals_needed => NULL,
+            p_attempt_number => p_adjustment.closes_attempt,
+            p_provider => NULL,
+            p_account_id => NULL,
+            p_evidence_ref => NULL,
+            p_provider_ref => v_finding.provider_ref,
+            p_provider_event_id => v_finding.provider_event_id,
+            p_provider_sequence => NULL,
+            p_failure_code => NULL,
+            p_occurred_at => clock_timestamp(),
+            p_check_after => NULL
+        ) AS moved;
+        IF v_code <> 'moved' THEN
+            RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_code;
+        END IF;
+        RETURN;
+    END IF;
+
+    SELECT deposit.* INTO v_deposit
+    FROM deposits AS deposit
+    WHERE deposit.id = p_adjustment.closes_id AND deposit.tenant_id = p_adjustment.tenant_id
+    FOR NO KEY UPDATE;
+    IF v_deposit.state <> 'pending_provider' THEN
+        RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = 'payment_not_open';
+    END IF;
+    SELECT posted.code INTO v_code
+    FROM deposit_capture_v1(
+        p_deposit_ids => ARRAY[v_deposit.id],
+        p_tenant_ids => ARRAY[v_deposit.tenant_id],
+        p_player_ids => ARRAY[v_deposit.player_id],
+        p_currencies => ARRAY[v_deposit.currency],
+        p_amounts => ARRAY[v_deposit.amount],
+        p_idempotency_keys => ARRAY[v_deposit.idempotency_key],
+        p_request_hashes => ARRAY[v_deposit.request_hash],
+        p_providers => ARRAY[v_deposit.provider],
+        p_provider_refs => ARRAY[coalesce(v_finding.provider_ref, v_deposit.provider_ref)],
+        p_provider_event_ids => ARRAY[v_finding.provider_event_id],
+        p_provider_sequences => ARRAY[NULL::BIGINT],
+        p_occurred_ats => ARRAY[clock_timestamp()]
+    ) AS posted;
+    IF v_code <> 'applied' THEN
+        RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_code;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) RETURNS TABLE(code text, detail text, posted public.ledger_result_v1[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_adjustment ledger_adjustments;
+    v_types TEXT[] := '{}';
+    v_amounts BIGINT[] := '{}';
+    v_debits TEXT[] := '{}';
+    v_credits TEXT[] := '{}';
+    v_keys TEXT[] := '{}';
+    v_clearing TEXT;
+    v_lines INTEGER;
+    v_journal_id CONSTANT UUID := uuid_v7();
+    v_refusal TEXT;
+BEGIN
+    SELECT adjustment.* INTO v_adjustment
+    FROM ledger_adjustments AS adjustment
+    WHERE adjustment.id = p_adjustment_id AND adjustment.tenant_id = p_tenant_id
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        code := 'unknown_adjustment';
+    ELSIF v_adjustment.status <> 'proposed' THEN
+        code := 'already_decided';
+        detail := v_adjustment.status;
+    ELSIF NOT adjustment_admin_v1(
+        p_tenant_id, p_admin_id,
+        CASE
+            WHEN NOT p_is_approved AND p_admin_id = v_adjustment.proposed_by
+                THEN ARRAY['owner', 'tenant_admin', 'finance', 'approver', 'recon']
+            ELSE ARRAY['owner', 'tenant_admin', 'finance', 'approver']
+        END
+    )
+    THEN
+        code := 'unknown_admin';
+    ELSIF p_is_approved AND p_admin_id = v_adjustment.proposed_by THEN
+        code := 'four_eyes_required';
+    END IF;
+    IF code IS NOT NULL THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    IF NOT p_is_approved THEN
+        UPDATE ledger_adjustments
+        SET status = 'rejected', decided_by = p_admin_id, decided_at = clock_timestamp(), decision_note = p_note
+        WHERE id = p_adjustment_id;
+        code := 'rejected';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    v_clearing := 'psp:' || v_adjustment.provider || ':clearing';
+    IF v_adjustment.clearing_amount <> 0 THEN
+        v_types := v_types || 'clearing_adjustment'::TEXT;
+        v_amounts := v_amounts || abs(v_adjustment.clearing_amount);
+        v_keys := v_keys || ('adj_' || p_adjustment_id);
+        v_debits := v_debits || CASE WHEN v_adjustment.clearing_amount > 0 THEN v_clearing ELSE 'house:adjustment' END;
+        v_credits := v_credits || CASE WHEN v_adjustment.clearing_amount > 0 THEN 'house:adjustment' ELSE v_clearing END;
+    END IF;
+    IF v_adjustment.player_amount <> 0 THEN
+        v_types := v_types || 'manual_adjustment'::TEXT;
+        v_amounts := v_amounts || abs(v_adjustment.player_amount);
+        v_keys := v_keys || ('adj_' || p_adjustment_id);
+        v_debits := v_debits
+            || CASE WHEN v_adjustment.player_amount > 0 THEN 'house:adjustment'::TEXT ELSE 'player:available' END;
+        v_credits := v_credits
+            || CASE WHEN v_adjustment.player_amount > 0 THEN 'player:available'::TEXT ELSE 'house:adjustment' END;
+    END IF;
+    v_lines := cardinality(v_types);
+
+    -- What the door refuses it keeps under its key for good; a proposal that is approved later has to be judged anew.
+    -- So all of this is undone together when one part does not go through.
+    BEGIN
+        UPDATE ledger_adjustments
+        SET status = 'approved', decided_by = p_admin_id, decided_at = clock_timestamp(), decision_note = p_note
+        WHERE id = p_adjustment_id;
+        IF v_adjustment.closes_id IS NOT NULL THEN
+            PERFORM adjustment_close_v1(v_adjustment);
+        END IF;
+        SELECT array_agg(result ORDER BY result.event_no) INTO posted
+        FROM ledger_post_v1(
+            p_tenant_ids => array_fill(p_tenant_id, ARRAY[v_lines]),
+            p_player_ids => array_fill(v_adjustment.player_id, ARRAY[v_lines]),
+            p_currencies => array_fill(v_adjustment.currency, ARRAY[v_lines]),
+            p_types => v_types,
+            p_amounts => v_amounts,
+            p_idempotency_keys => v_keys,
+            p_request_hashes => array_fill(sha256(convert_to('adj_' || p_adjustment_id, 'UTF8')), ARRAY[v_lines]),
+            p_references => array_fill(p_adjustment_id, ARRAY[v_lines]),
+            p_providers => array_fill(v_adjustment.provider, ARRAY[v_lines]),
+            p_provider_refs => array_fill(NULL::TEXT, ARRAY[v_lines]),
+            p_provider_event_ids => array_fill(NULL::TEXT, ARRAY[v_lines]),
+            p_debit_accounts => v_debits,
+            p_credit_accounts => v_credits,
+            p_journal_ids => CASE WHEN v_lines > 1 THEN array_fill(v_journal_id, ARRAY[v_lines]) END,
+            p_occurred_ats => NULL,
+            p_by_player => NULL,
+            p_metadata => NULL
+        ) AS result;
+        FOR v_line IN 1 .. v_lines LOOP
+            IF (posted[v_line]).code <> 'applied' THEN
+                v_refusal := coalesce(v_refusal, nullif((posted[v_line]).code, 'journal_refused'));
+            END IF;
+        END LOOP;
+        IF v_refusal IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_refusal;
+        END IF;
+        UPDATE ledger_adjustments
+        SET status = 'applied', journal_id = CASE WHEN v_lines > 1 THEN v_journal_id END
+        WHERE id = p_adjustment_id;
+    EXCEPTION
+        WHEN SQLSTATE 'HK001' THEN
+            code := 'refused';
+            detail := SQLERRM;
+            posted := NULL;
+            RETURN NEXT;
+            RETURN;
+    END;
+    code := 'applied';
+    RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) RETURNS TABLE(code text, adjustment_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_currency TEXT;
+BEGIN
+    IF NOT adjustment_admin_v1(p_tenant_id, p_admin_id, ARRAY['owner', 'tenant_admin', 'finance', 'recon']) THEN
+        code := 'unknown_admin';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT player.currency INTO v_currency
+    FROM players AS player
+    WHERE player.id = p_player_id AND player.tenant_id = p_tenant_id;
+    IF NOT FOUND THEN
+        code := 'unknown_player';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF p_finding_id IS NOT NULL AND NOT EXISTS (
+        SELECT
+        FROM reconciliation_findings AS finding
+        WHERE finding.id = p_finding_id AND finding.tenant_id = p_tenant_id
+    )
+    THEN
+        code := 'unknown_finding';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF p_closes_kind = 'deposit' AND NOT EXISTS (
+        SELECT
+        FROM deposits AS deposit
+        WHERE
+            deposit.tenant_id = p_tenant_id
+            AND deposit.player_id = p_player_id
+            AND deposit.id = p_closes_id
+            AND deposit.state = 'pending_provider'
+    )
+    OR p_closes_kind = 'payout' AND NOT EXISTS (
+        SELECT
+        FROM payout_attempts AS attempt
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_closes_id
+            AND attempt.number = p_closes_attempt
+            AND attempt.next_check_at IS NOT NULL
+    )
+    THEN
+        code := 'payment_not_open';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    INSERT INTO ledger_adjustments (
+        tenant_id, player_id, finding_id, currency, player_amount, clearing_amount, provider, closes_kind, closes_id,
+        closes_attempt, reason, proposed_by, proposed_at
+    )
+    VALUES (
+        p_tenant_id, p_player_id, p_finding_id, v_currency, p_player_amount, p_clearing_amount, p_provider, p_closes_kind,
+        p_closes_id, p_closes_attempt, p_reason, p_admin_id, clock_timestamp()
+    )
+    ON CONFLICT (closes_kind, closes_id) WHERE closes_id IS NOT NULL AND status <> 'rejected' DO NOTHING
+    RETURNING id INTO adjustment_id;
+    code := CASE WHEN adjustment_id IS NULL THEN 'already_proposed' ELSE 'proposed' END;
+    RETURN NEXT;
+END
+$$;
+
 CREATE FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) RETURNS TABLE(code text, phase text, scanned bigint, created bigint, skipped_exists bigint, updated_forced bigint, errors bigint, differing bigint, unexplained_holds bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -438,10 +749,6 @@ CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], 
     -- Keeps the outcome from being worked out again at each place that asks for it.
     OFFSET 0
 $$;
-
-CREATE FUNCTION public.uuid_v7() RETURNS uuid
-    LANGUAGE sql PARALLEL SAFE
-    AS $$SELECT uuidv7()$$;
 
 CREATE TABLE public.backfill_runs (
     id uuid DEFAULT public.uuid_v7() NOT NULL,
@@ -966,6 +1273,82 @@ BEGIN
 
     SELECT * FROM posted;
 END
+$$;
+
+CREATE FUNCTION public.ensure_adjustment_approved() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM ledger_adjustments AS adjustment
+        WHERE
+            adjustment.id = NEW.reference
+            AND adjustment.tenant_id = NEW.tenant_id
+            AND adjustment.player_id = NEW.player_id
+            AND adjustment.currency = NEW.currency
+            AND adjustment.status = 'approved'
+            AND NEW.amount = abs(
+                CASE NEW.type
+                    WHEN 'manual_adjustment' THEN adjustment.player_amount
+                    ELSE adjustment.clearing_amount
+                END
+            )
+            AND (NEW.debit_account = 'house:adjustment') = (
+                CASE NEW.type
+                    WHEN 'manual_adjustment' THEN adjustment.player_amount > 0
+                    ELSE adjustment.clearing_amount < 0
+                END
+            )
+    )
+    THEN
+        RAISE EXCEPTION 'a transaction of type % needs an approved adjustment', NEW.type
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_transactions_adjustment_approved';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TABLE public.reconciliation_findings (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid,
+    tx_id uuid,
+    provider_event_id text,
+    provider_ref text,
+    finding_type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'OPEN'::text NOT NULL,
+    message text NOT NULL,
+    evidence jsonb NOT NULL,
+    evidence_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    run_id uuid,
+    resolution_code text,
+    resolution_note text,
+    resolved_by uuid,
+    resolved_at timestamp with time zone,
+    occurrences bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    account_id text,
+    item_id text,
+    transaction_id uuid,
+    assigned_to uuid,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+);
+
+CREATE FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT
+        p_finding.status = 'OPEN'
+        OR (p_finding.evidence_hash = p_evidence_hash AND p_finding.resolution_code IS DISTINCT FROM 'AUTO_CLEARED')
 $$;
 
 CREATE FUNCTION public.flag_effective_v1(p_tenant_id uuid, p_provider text) RETURNS TABLE(flag text, value boolean, source text, own_value boolean, reason text, set_by text, set_at timestamp with time zone, expires_at timestamp with time zone)
@@ -3162,6 +3545,19 @@ CREATE FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint)
     SELECT count(*) FROM planted
 $$;
 
+CREATE FUNCTION public.statement_statistics_v1() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+BEGIN
+    ANALYZE psp_statement_lines, psp_statement_items;
+EXCEPTION
+    WHEN lock_not_available THEN
+        RETURN;
+END
+$$;
+
 CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -4281,6 +4677,59 @@ CREATE TABLE public.players (
 )
 WITH (fillfactor='80');
 
+CREATE VIEW public.provider_movements AS
+ SELECT entry.tenant_id,
+    entry.provider,
+    entry.id AS transaction_id,
+    entry.player_id,
+        CASE entry.type
+            WHEN 'deposit_captured'::text THEN 'deposit'::text
+            WHEN 'deposit_refunded'::text THEN 'refund'::text
+            WHEN 'withdraw_paid'::text THEN 'payout'::text
+            WHEN 'withdraw_returned'::text THEN 'return'::text
+            ELSE NULL::text
+        END AS kind,
+    entry.reference AS tx_id,
+        CASE
+            WHEN (entry.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text])) THEN (entry.reference)::text
+            ELSE split_part(entry.idempotency_key, '~'::text, 1)
+        END AS name,
+    entry.provider_ref,
+    entry.provider_event_id,
+    entry.amount,
+    entry.currency,
+    entry.occurred_at,
+    entry.recorded_at,
+    entry.journal_id
+   FROM public.ledger_transactions entry
+  WHERE ((entry.provider IS NOT NULL) AND (entry.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text, 'withdraw_paid'::text, 'withdraw_returned'::text])) AND (((('psp:'::text || entry.provider) || ':clearing'::text) = entry.debit_account) OR ((('psp:'::text || entry.provider) || ':clearing'::text) = entry.credit_account)))
+UNION ALL
+ SELECT movement.tenant_id,
+    movement.provider,
+    movement.id AS transaction_id,
+    movement.player_id,
+        CASE movement.type
+            WHEN 'deposit_captured'::text THEN 'deposit'::text
+            WHEN 'deposit_refunded'::text THEN 'refund'::text
+            WHEN 'withdraw_paid'::text THEN 'payout'::text
+            WHEN 'withdraw_returned'::text THEN 'return'::text
+            ELSE NULL::text
+        END AS kind,
+    movement.reference AS tx_id,
+        CASE
+            WHEN (movement.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text])) THEN (movement.reference)::text
+            ELSE split_part(movement.idempotency_key, '~'::text, 1)
+        END AS name,
+    NULL::text AS provider_ref,
+    movement.provider_event_id,
+    movement.amount,
+    movement.currency,
+    movement.recorded_at AS occurred_at,
+    movement.recorded_at,
+    NULL::uuid AS journal_id
+   FROM public.legacy_movements movement
+  WHERE ((movement.provider IS NOT NULL) AND (movement.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text, 'withdraw_paid'::text, 'withdraw_returned'::text])) AND (movement.idempotency_key !~~ '%\_credit'::text));
+
 CREATE TABLE public.psp_accounts (
     provider text NOT NULL,
     account_id text NOT NULL,
@@ -4320,31 +4769,122 @@ CREATE TABLE public.psp_events (
     CONSTRAINT psp_events_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'applied'::text, 'ignored'::text, 'quarantined'::text, 'dead'::text])))
 );
 
-CREATE TABLE public.reconciliation_findings (
-    id uuid NOT NULL,
+CREATE TABLE public.psp_statement_items (
     provider text NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
     tenant_id uuid NOT NULL,
-    player_id uuid,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    copies integer NOT NULL,
+    transaction_id uuid,
+    rule text,
+    gone_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT psp_statement_items_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT psp_statement_items_kind_check CHECK ((kind = ANY (ARRAY['deposit'::text, 'refund'::text, 'payout'::text, 'return'::text]))),
+    CONSTRAINT psp_statement_items_rule_check CHECK ((((transaction_id IS NULL) = (rule IS NULL)) AND (rule = ANY (ARRAY['event'::text, 'provider_ref'::text, 'reference'::text])))),
+    CONSTRAINT psp_statement_items_status_class_check CHECK ((status_class = ANY (ARRAY['pending'::text, 'success'::text, 'failed'::text, 'reversed'::text])))
+)
+WITH (fillfactor='100');
+
+CREATE UNLOGGED TABLE public.psp_statement_lines (
+    run_id uuid NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.reconciliation_balances (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    day date NOT NULL,
+    psp_items bigint NOT NULL,
+    psp_net numeric NOT NULL,
+    ledger_transactions bigint NOT NULL,
+    ledger_net numeric NOT NULL,
+    explained_net numeric NOT NULL,
+    run_id uuid NOT NULL
+);
+
+CREATE TABLE public.reconciliation_reach (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    covered_from timestamp with time zone NOT NULL,
+    covered_until timestamp with time zone NOT NULL,
+    ledger_until uuid NOT NULL,
+    balanced_until date NOT NULL
+);
+
+CREATE TABLE public.reconciliation_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    number integer NOT NULL,
+    parent_id uuid,
+    tenant_id uuid,
+    provider text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    is_window_asked boolean NOT NULL,
+    is_full boolean NOT NULL,
+    is_dry_run boolean NOT NULL,
+    is_scheduled boolean NOT NULL,
+    started_by text NOT NULL,
+    started_by_id uuid,
+    window_start timestamp with time zone,
+    window_end timestamp with time zone,
+    cutoff timestamp with time zone,
+    is_feed_complete boolean,
+    feed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    control_totals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    resumes integer DEFAULT 0 NOT NULL,
+    error text,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    progressed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT reconciliation_runs_finished_check CHECK (((status = ANY (ARRAY['queued'::text, 'running'::text])) = (finished_at IS NULL))),
+    CONSTRAINT reconciliation_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'partial'::text, 'failed'::text]))),
+    CONSTRAINT reconciliation_runs_window_check CHECK ((window_start < window_end))
+);
+
+ALTER TABLE public.reconciliation_runs ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.reconciliation_runs_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.reconciliation_unmatched (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    transaction_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    kind text NOT NULL,
     tx_id uuid,
-    provider_event_id text,
+    reference text,
     provider_ref text,
-    finding_type text NOT NULL,
-    severity text NOT NULL,
-    status text DEFAULT 'OPEN'::text NOT NULL,
-    message text NOT NULL,
-    evidence jsonb NOT NULL,
-    evidence_hash bytea NOT NULL,
-    fingerprint bytea NOT NULL,
-    run_id uuid,
-    resolution_code text,
-    resolution_note text,
-    resolved_by uuid,
-    resolved_at timestamp with time zone,
-    occurrences bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
-    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+    provider_event_id text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
 );
 
 CREATE TABLE public.rollout_holds (
@@ -4378,6 +4918,13 @@ ALTER TABLE public.service_instances ALTER COLUMN number ADD GENERATED ALWAYS AS
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.settlement_mappings (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    mapping jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.sign_in_failures (
@@ -4574,6 +5121,9 @@ ALTER TABLE ONLY public.flags
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (account);
 
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.ledger_mismatches
     ADD CONSTRAINT ledger_mismatches_pkey PRIMARY KEY (tenant_id, player_id, currency, class);
 
@@ -4628,17 +5178,38 @@ ALTER TABLE ONLY public.psp_accounts
 ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.psp_statement_items
+    ADD CONSTRAINT psp_statement_items_pkey PRIMARY KEY (provider, account_id, item_id);
+
+ALTER TABLE ONLY public.reconciliation_balances
+    ADD CONSTRAINT reconciliation_balances_pkey PRIMARY KEY (tenant_id, provider, account_id, currency, day);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
 
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_pkey PRIMARY KEY (tenant_id, provider);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.reconciliation_unmatched
+    ADD CONSTRAINT reconciliation_unmatched_pkey PRIMARY KEY (tenant_id, provider, transaction_id);
+
 ALTER TABLE ONLY public.rollout_holds
     ADD CONSTRAINT rollout_holds_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_pkey PRIMARY KEY (tenant_id, provider);
 
 ALTER TABLE ONLY public.sign_in_failures
     ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (subject);
@@ -4705,6 +5276,12 @@ CREATE INDEX evidence_buckets_minute_index ON public.evidence_buckets USING btre
 
 CREATE INDEX evidence_subjects_minute_index ON public.evidence_subjects USING btree (minute);
 
+CREATE UNIQUE INDEX ledger_adjustments_closes_key ON public.ledger_adjustments USING btree (closes_kind, closes_id) WHERE ((closes_id IS NOT NULL) AND (status <> 'rejected'::text));
+
+CREATE INDEX ledger_adjustments_finding_index ON public.ledger_adjustments USING btree (finding_id) WHERE (finding_id IS NOT NULL);
+
+CREATE INDEX ledger_adjustments_tenant_index ON public.ledger_adjustments USING btree (tenant_id, id DESC);
+
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
 CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree (tenant_id, recorded_at) WHERE (recorded_at IS NOT NULL);
@@ -4713,9 +5290,13 @@ CREATE INDEX ledger_transactions_id_index ON public.ledger_transactions USING bt
 
 CREATE UNIQUE INDEX ledger_transactions_provider_event_key ON public.ledger_transactions USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
 
+CREATE INDEX ledger_transactions_provider_index ON public.ledger_transactions USING btree (tenant_id, provider, id) WHERE (provider IS NOT NULL);
+
 CREATE INDEX ledger_transactions_reference_index ON public.ledger_transactions USING btree (reference) WHERE (reference IS NOT NULL);
 
 CREATE UNIQUE INDEX legacy_movements_provider_event_key ON public.legacy_movements USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
+
+CREATE INDEX legacy_movements_provider_index ON public.legacy_movements USING btree (tenant_id, provider, id) WHERE (provider IS NOT NULL);
 
 CREATE INDEX monitor_decisions_recent_index ON public.monitor_decisions USING btree (decided_at DESC, id DESC);
 
@@ -4757,9 +5338,35 @@ CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (pr
 
 CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, received_at, id) WHERE (state = ANY (ARRAY['pending'::text, 'dead'::text, 'quarantined'::text]));
 
+CREATE INDEX psp_statement_items_day_index ON public.psp_statement_items USING btree (tenant_id, provider, occurred_at);
+
+CREATE INDEX psp_statement_items_ref_index ON public.psp_statement_items USING btree (tenant_id, provider, provider_ref);
+
+CREATE UNIQUE INDEX psp_statement_items_transaction_key ON public.psp_statement_items USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX psp_statement_items_unmatched_index ON public.psp_statement_items USING btree (tenant_id, provider) WHERE (transaction_id IS NULL);
+
+CREATE INDEX psp_statement_lines_run_index ON public.psp_statement_lines USING btree (run_id);
+
+CREATE INDEX reconciliation_findings_newest_index ON public.reconciliation_findings USING btree (tenant_id, id DESC);
+
+CREATE INDEX reconciliation_findings_open_index ON public.reconciliation_findings USING btree (tenant_id, provider, finding_type, id) WHERE (status = 'OPEN'::text);
+
+CREATE INDEX reconciliation_findings_ref_index ON public.reconciliation_findings USING btree (tenant_id, provider, provider_ref) WHERE (provider_ref IS NOT NULL);
+
+CREATE INDEX reconciliation_findings_run_index ON public.reconciliation_findings USING btree (run_id, id DESC) WHERE (run_id IS NOT NULL);
+
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
 CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_finished_index ON public.reconciliation_runs USING btree (tenant_id, provider, finished_at DESC) WHERE ((status = 'completed'::text) AND (NOT is_dry_run));
+
+CREATE UNIQUE INDEX reconciliation_runs_open_key ON public.reconciliation_runs USING btree (tenant_id, provider) NULLS NOT DISTINCT WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX reconciliation_runs_parent_index ON public.reconciliation_runs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_tenant_index ON public.reconciliation_runs USING btree (tenant_id, id DESC);
 
 CREATE INDEX rollout_holds_tenant_index ON public.rollout_holds USING btree (tenant_id, id DESC) WHERE (lifted_at IS NULL);
 
@@ -4807,6 +5414,8 @@ CREATE TRIGGER flags_platform_modes AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE
 CREATE TRIGGER ledger_refusals_append_only BEFORE DELETE OR UPDATE ON public.ledger_refusals FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER ledger_refusals_no_truncate BEFORE TRUNCATE ON public.ledger_refusals FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER ledger_transactions_adjustment_approved AFTER INSERT ON public.ledger_transactions FOR EACH ROW WHEN ((new.type = ANY (ARRAY['manual_adjustment'::text, 'clearing_adjustment'::text]))) EXECUTE FUNCTION public.ensure_adjustment_approved();
 
 CREATE TRIGGER ledger_transactions_append_only BEFORE DELETE OR UPDATE ON public.ledger_transactions FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
@@ -4858,6 +5467,18 @@ ALTER TABLE ONLY public.census_totals
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
 
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_decider_fkey FOREIGN KEY (decided_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_finding_fkey FOREIGN KEY (finding_id) REFERENCES public.reconciliation_findings(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_proposer_fkey FOREIGN KEY (proposed_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_credit_fkey FOREIGN KEY (credit_account) REFERENCES public.ledger_accounts(account);
 
@@ -4892,12 +5513,39 @@ ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_assigned_fkey FOREIGN KEY (assigned_to) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_parent_fkey FOREIGN KEY (parent_id) REFERENCES public.reconciliation_runs(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.rollout_holds
     ADD CONSTRAINT rollout_holds_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_admin_v1(p_tenant_id uuid, p_admin_id uuid, p_roles text[]) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.ledger_adjustments TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_close_v1(p_adjustment public.ledger_adjustments) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) TO hakem_service;
@@ -4945,6 +5593,13 @@ GRANT ALL ON FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed bo
 
 REVOKE ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.ensure_adjustment_approved() FROM PUBLIC;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.flag_write_v1(p_flag text, p_scope text, p_holder text, p_value boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.flag_write_v1(p_flag text, p_scope text, p_holder text, p_value boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) TO hakem_service;
@@ -5029,6 +5684,9 @@ GRANT ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) TO hakem_servi
 
 REVOKE ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.statement_statistics_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statement_statistics_v1() TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
@@ -5163,6 +5821,8 @@ GRANT UPDATE(is_active) ON TABLE public.players TO hakem_service;
 
 GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
 
+GRANT SELECT ON TABLE public.provider_movements TO hakem_service;
+
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
 
 GRANT UPDATE(webhook_secret_name) ON TABLE public.psp_accounts TO hakem_service;
@@ -5189,7 +5849,17 @@ GRANT UPDATE(tx_id) ON TABLE public.psp_events TO hakem_service;
 
 GRANT UPDATE(applied_at) ON TABLE public.psp_events TO hakem_service;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_items TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_lines TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_balances TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_reach TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_runs TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_unmatched TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.rollout_holds TO hakem_service;
 
@@ -5202,6 +5872,8 @@ GRANT UPDATE(lift_reason) ON TABLE public.rollout_holds TO hakem_service;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
 
 GRANT USAGE ON SEQUENCE public.service_instances_number_seq TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.settlement_mappings TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO hakem_service;
 
