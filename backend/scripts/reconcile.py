@@ -9,6 +9,7 @@ import typer
 
 from backend.app import mockpsp_mount
 from backend.app.domain.reconciliation import Run, RunStatus, RunTaken, StartRun
+from backend.app.repositories import home
 from backend.app.repositories.engine import resolve
 from backend.app.repositories.faults import DatabaseUnsuitable
 from backend.app.services import logs
@@ -42,7 +43,7 @@ def run(
     logs.configure(level=40)
     done = asyncio.run(
         _run(
-            Settings.load(),
+            home.with_dev_secrets(Settings.load()),
             StartRun(
                 provider=provider,
                 tenant_id=tenant_id,

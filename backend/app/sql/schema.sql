@@ -2919,6 +2919,19 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.statement_statistics_v1() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+BEGIN
+    ANALYZE psp_statement_lines, psp_statement_items;
+EXCEPTION
+    WHEN lock_not_available THEN
+        RETURN;
+END
+$$;
+
 CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -3966,7 +3979,7 @@ CREATE TABLE public.reconciliation_balances (
     run_id uuid NOT NULL
 );
 
-CREATE TABLE public.reconciliation_coverage (
+CREATE TABLE public.reconciliation_reach (
     tenant_id uuid NOT NULL,
     provider text NOT NULL,
     covered_from timestamp with time zone NOT NULL,
@@ -4267,14 +4280,14 @@ ALTER TABLE ONLY public.psp_statement_items
 ALTER TABLE ONLY public.reconciliation_balances
     ADD CONSTRAINT reconciliation_balances_pkey PRIMARY KEY (tenant_id, provider, account_id, currency, day);
 
-ALTER TABLE ONLY public.reconciliation_coverage
-    ADD CONSTRAINT reconciliation_coverage_pkey PRIMARY KEY (tenant_id, provider);
-
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
 
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_pkey PRIMARY KEY (tenant_id, provider);
 
 ALTER TABLE ONLY public.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_number_key UNIQUE (number);
@@ -4402,7 +4415,7 @@ CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, r
 
 CREATE INDEX psp_statement_items_day_index ON public.psp_statement_items USING btree (tenant_id, provider, occurred_at);
 
-CREATE INDEX psp_statement_items_ref_index ON public.psp_statement_items USING btree (provider, provider_ref);
+CREATE INDEX psp_statement_items_ref_index ON public.psp_statement_items USING btree (tenant_id, provider, provider_ref);
 
 CREATE UNIQUE INDEX psp_statement_items_transaction_key ON public.psp_statement_items USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
 
@@ -4542,14 +4555,14 @@ ALTER TABLE ONLY public.psp_accounts
 ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
-ALTER TABLE ONLY public.reconciliation_coverage
-    ADD CONSTRAINT reconciliation_coverage_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
-
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_assigned_fkey FOREIGN KEY (assigned_to) REFERENCES public.admins(id);
 
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.reconciliation_runs
     ADD CONSTRAINT reconciliation_runs_parent_fkey FOREIGN KEY (parent_id) REFERENCES public.reconciliation_runs(id);
@@ -4683,6 +4696,9 @@ REVOKE ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time z
 GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zone, p_limit integer) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.statement_statistics_v1() FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statement_statistics_v1() TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
@@ -4820,7 +4836,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_lines TO hakem_s
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_balances TO hakem_service;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_coverage TO hakem_service;
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_reach TO hakem_service;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_runs TO hakem_service;
 
