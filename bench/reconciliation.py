@@ -50,6 +50,9 @@ WAYS: Final = {
     9: "tenant_mismatch",
 }
 
+# In this order, an hour apart.
+RUNS: Final = (("after kill -9 half-way", False), ("the next, incremental", False), ("in full", True))
+
 INSERT_TENANTS: Final = """
 INSERT INTO tenants (id, slug, name, base_currency)
 VALUES (%(tenant_id)s, 'recon', 'Recon', %(currency)s), (%(stranger)s, 'stranger', 'Stranger', %(currency)s)
@@ -78,7 +81,12 @@ INSERT INTO ledger_transactions (
     arbiter, idempotency_key, request_hash, provider, provider_ref, provider_event_id
 )
 SELECT
-    uuid_v7(), deposit.tenant_id, deposit.player_id,
+    -- Made when it was booked, as ids are: the next run looks at those of its last hour only.
+    (
+        lpad(to_hex((extract(EPOCH FROM deposit.created_at) * 1000)::BIGINT), 12, '0') || '70008'
+        || lpad(to_hex(substr(deposit.idempotency_key, 2)::BIGINT * 2 + copy.number), 15, '0')
+    )::UUID,
+    deposit.tenant_id, deposit.player_id,
     row_number() OVER (PARTITION BY deposit.player_id ORDER BY deposit.id) + 1000000 * copy.number,
     deposit.amount, 0, 0, 0, 0, deposit.id, deposit.created_at, deposit.created_at, 0, deposit.currency,
     'deposit_captured', 'psp:mockpsp:clearing', 'player:available', 'legacy',
@@ -217,11 +225,11 @@ def measure(context: Context) -> list[Measurement]:
     dying = Feed(rows=rows, dies_after=rows // PAGE // 2)
     killed_seconds = _run_killed(context, urls, feed=dying)
     results = []
-    for name, is_full in (("after kill -9 half-way", False), ("the next, incremental", False), ("in full", True)):
+    for hours, (name, is_full) in enumerate(RUNS):
         feed = Feed(rows=rows)
-        run, seconds = asyncio.run(_run(context, urls, feed=feed, is_full=is_full))
+        run, seconds = asyncio.run(_run(context, urls, feed=feed, is_full=is_full, now=NOW + timedelta(hours=hours)))
         with psycopg.connect(urls.owner) as conn:
-            found = Counter(dict(conn.execute(FOUND, (TENANT,)).fetchall()))
+            found: Counter[str] = Counter(dict(conn.execute(FOUND, (TENANT,)).fetchall()))
         assert run.status == "completed", run
         assert found == expected, f"{name}: found {found} instead of {expected}"
         if name.startswith("after"):
@@ -247,17 +255,17 @@ def _run_killed(context: Context, urls: Urls, *, feed: Feed) -> float:
     started_at = time.perf_counter()
     child = os.fork()
     if child == 0:
-        asyncio.run(_run(context, urls, feed=feed, is_full=False))
+        asyncio.run(_run(context, urls, feed=feed, is_full=False, now=NOW))
         os._exit(1)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status), "the reader was to be killed"
     return time.perf_counter() - started_at
 
 
-async def _run(context: Context, urls: Urls, *, feed: Feed, is_full: bool) -> tuple[Run, float]:
+async def _run(context: Context, urls: Urls, *, feed: Feed, is_full: bool, now: datetime) -> tuple[Run, float]:
     database = Database(context.server.engine(urls), Settings.model_construct())
     source = Source(feed=feed, grace=Grace(missing_in_ledger=timedelta(0), missing_in_psp=timedelta(0)))
-    service = Reconciliation(database, {PROVIDER: source}, clock=lambda: NOW)
+    service = Reconciliation(database, {PROVIDER: source}, clock=lambda: now)
     await database.open()
     try:
         started_at = time.perf_counter()

@@ -8,7 +8,9 @@ from uuid import UUID
 import typer
 
 from backend.app import mockpsp_mount
+from backend.app.domain.errors import AppError
 from backend.app.domain.reconciliation import Run, RunStatus, RunTaken, StartRun
+from backend.app.repositories import home
 from backend.app.repositories.engine import resolve
 from backend.app.repositories.faults import DatabaseUnsuitable
 from backend.app.services import logs
@@ -42,7 +44,7 @@ def run(
     logs.configure(level=40)
     done = asyncio.run(
         _run(
-            Settings.load(),
+            home.with_dev_secrets(Settings.load()),
             StartRun(
                 provider=provider,
                 tenant_id=tenant_id,
@@ -66,14 +68,22 @@ async def _run(settings: Settings, command: StartRun) -> Run:
             raise DatabaseUnsuitable("the schema is not at this release: run `hakem db migrate`")
         mockpsp = mockpsp_mount.connect(settings, engine, ourselves=None)
         async with open_pools(engine, settings) as database, mockpsp.running():
-            reconciliation = Reconciliation(database, sources_of(mockpsp.adapter))
-            run_id = await reconciliation.resume_or_start(command)
-            while True:
-                try:
-                    return await reconciliation.execute(run_id)
-                except RunTaken:
-                    # A worker was quicker; its outcome is ours.
-                    await asyncio.sleep(POLL_SECONDS)
+            try:
+                return await _wait(Reconciliation(database, sources_of(mockpsp.adapter)), command)
+            # The peer's life span would wrap a refusal in a group: it is carried past it.
+            except AppError as error:
+                refusal = error
+        raise refusal
+
+
+async def _wait(reconciliation: Reconciliation, command: StartRun) -> Run:
+    run_id = await reconciliation.resume_or_start(command)
+    while True:
+        try:
+            return await reconciliation.execute(run_id)
+        except RunTaken:
+            # A worker was quicker; its outcome is ours.
+            await asyncio.sleep(POLL_SECONDS)
 
 
 def _document(done: Run) -> dict[str, Any]:

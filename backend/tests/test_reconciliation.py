@@ -109,8 +109,8 @@ async def test_everything_planted_is_found_and_nothing_else(world: World) -> Non
         assert await world.subjects(finding_type) == payments, finding_type
     assert run.counts["opened"] == dict(expected)
     # Again, and in full: nothing new.
-    for command in ({}, {"is_full": True}):
-        again = await world.run(**command)
+    for is_full in (False, True):
+        again = await world.run(is_full=is_full)
         assert (again.status, again.counts["opened"], again.counts["reopened"]) == ("completed", {}, {})
         assert again.counts["auto_cleared"] == {}
         assert await world.found() == expected
@@ -163,8 +163,8 @@ async def test_resolved_stays_resolved_until_the_evidence_changes(world: World) 
     await world.findings.resolve(
         None, finding_id=finding_id, code=ResolutionCode.ACCEPTED, note="known", actor=system_actor("test")
     )
-    for command in ({}, {"is_full": True}):
-        run = await world.run(**command)
+    for is_full in (False, True):
+        run = await world.run(is_full=is_full)
         assert (run.counts["reopened"], await world.found()) == ({}, Counter())
     await world.alter([changed], "amount = amount + 1")
     run = await world.run(is_full=True)

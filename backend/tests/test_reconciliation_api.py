@@ -302,7 +302,7 @@ async def test_one_person_cannot_be_both_in_sql_either(office: Office) -> None:
     viewer = await office.people.admin(Role.VIEWER, office.world.tenant_id)
     async with office.world.pools.connection() as conn:
         for admin_id, code in (
-            (office.recon.id, "unknown_admin"),
+            (office.recon.id, "four_eyes_required"),
             (viewer.id, "unknown_admin"),
             (None, "unknown_admin"),
         ):

@@ -16,7 +16,7 @@ from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset,
 from backend.app.api.reconciliation import ROLES
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import text_cell, write_rows
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import (
     NOTE_LENGTH_MAX,
@@ -365,7 +365,7 @@ def _amount(evidence: Mapping[str, Any], side: str) -> str | None:
 
 def _csv_row(finding: StoredFinding) -> list[str]:
     shown = msgspec.to_builtins(finding_out(finding))
-    return ["" if shown[column] is None else str(shown[column]) for column in _COLUMNS]
+    return ["" if shown[column] is None else text_cell(str(shown[column])) for column in _COLUMNS]
 
 
 def _id(text: str) -> UUID:

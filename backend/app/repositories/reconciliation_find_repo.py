@@ -61,6 +61,8 @@ async def find_differences(conn: Connection, tenant_id: UUID, *, scope: Scope, j
 async def find_drift(conn: Connection, tenant_id: UUID, *, scope: Scope, judgement: Judgement) -> None:
     """Write the sums of the days, and what they differ by beyond what was found."""
     assert tenant_id == scope.tenant_id, "a run compares one tenant"
+    if judgement.from_day >= judgement.until_day:
+        return
     parameters = {
         **scope.parameters,
         "from_day": judgement.from_day,

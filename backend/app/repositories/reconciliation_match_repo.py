@@ -14,7 +14,9 @@ from backend.app.repositories.database import Connection
 
 SQL = sql.load("reconciliation_match")
 
-ANALYZE: Final = b"ANALYZE their_items; ANALYZE our_items; ANALYZE item_pairs"
+ANALYZE_THEIRS: Final = b"ANALYZE their_items"
+ANALYZE_OURS: Final = b"ANALYZE our_items"
+ANALYZE_PAIRS: Final = b"ANALYZE item_pairs"
 
 
 class Compared(NamedTuple):
@@ -93,16 +95,17 @@ async def match(conn: Connection, tenant_id: UUID, scope: Scope) -> Compared:
         await run(SQL.unmatch_untrue)
     await run(SQL.take_new_items)
     await run(SQL.take_old_items)
+    await conn.execute(ANALYZE_THEIRS, prepare=False)
     await run(SQL.take_new_transactions)
     await run(SQL.take_old_transactions)
-    await conn.execute(ANALYZE, prepare=False)
+    await conn.execute(ANALYZE_OURS, prepare=False)
     await run(SQL.pair_again)
     await run(SQL.pair_by_event)
-    await conn.execute(ANALYZE, prepare=False)
+    await conn.execute(ANALYZE_PAIRS, prepare=False)
     await run(SQL.pair_by_provider_ref)
-    await conn.execute(ANALYZE, prepare=False)
+    await conn.execute(ANALYZE_PAIRS, prepare=False)
     await run(SQL.pair_by_reference)
-    await conn.execute(ANALYZE, prepare=False)
+    await conn.execute(ANALYZE_PAIRS, prepare=False)
     await run(SQL.store_new_items)
     waiting = await (await conn.execute(SQL.count_waiting, prepare=False)).fetchone()
     assert waiting is not None, "a count is a row"

@@ -280,7 +280,10 @@ class Reconciliation:
                     raise
                 log.info("reconciliation.compared_again", run_id=str(run.id), attempt=attempt)
             else:
-                return
+                break
+        if feed.lines >= LINES_MANY:
+            # What was stored is new to the planner as well, and the next run begins with it.
+            await reconciliation_match_repo.refresh_statistics(conn)
 
     async def _compare(self, conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any) -> None:
         await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)

@@ -570,24 +570,24 @@ pair AS (
         SELECT
             movement.currency,
             CASE WHEN movement.kind IN ('deposit', 'return') THEN -movement.amount ELSE movement.amount END
-        FROM provider_movements AS first_leg
-        INNER JOIN provider_movements AS movement
-            ON
-                movement.tenant_id = %(tenant_id)s
-                AND movement.provider = %(provider)s
-                AND (
-                    first_leg.transaction_id = movement.transaction_id
-                    OR (
-                        first_leg.kind = 'refund'
-                        AND movement.kind = 'refund'
-                        AND first_leg.tx_id = movement.tx_id
-                        AND first_leg.journal_id = movement.journal_id
-                    )
-                )
+        FROM provider_movements AS movement
         WHERE
-            first_leg.tenant_id = %(tenant_id)s
-            AND first_leg.provider = %(provider)s
-            AND first_leg.transaction_id = item.transaction_id
+            movement.tenant_id = %(tenant_id)s
+            AND movement.provider = %(provider)s
+            AND movement.transaction_id = item.transaction_id
+            AND (movement.kind <> 'refund' OR movement.journal_id IS NULL)
+        UNION ALL
+        SELECT
+            leg.currency,
+            leg.amount
+        FROM ledger_transactions AS first_leg
+        INNER JOIN ledger_transactions AS leg
+            ON first_leg.reference = leg.reference AND first_leg.journal_id = leg.journal_id
+        WHERE
+            first_leg.id = item.transaction_id
+            AND first_leg.tenant_id = %(tenant_id)s
+            AND first_leg.type = 'deposit_refunded'
+            AND leg.type = 'deposit_refunded'
     ) AS side
     WHERE item.day >= %(from_day)s AND item.day < %(until_day)s
     GROUP BY item.account_id, item.day, side.currency

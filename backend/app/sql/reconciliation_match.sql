@@ -361,6 +361,8 @@ INNER JOIN LATERAL (
         known.tenant_id = %(tenant_id)s
         AND known.provider = %(provider)s
         AND known.transaction_id = item.transaction_id
+    -- Looked up one by one: there are few, and the planner might read all of the tenant's instead.
+    LIMIT 1
 ) AS movement ON TRUE
 WHERE their.is_again;
 

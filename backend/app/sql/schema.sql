@@ -222,6 +222,8 @@ BEGIN
     ELSIF v_adjustment.status <> 'proposed' THEN
         code := 'already_decided';
         detail := v_adjustment.status;
+    ELSIF p_is_approved AND p_admin_id = v_adjustment.proposed_by THEN
+        code := 'four_eyes_required';
     ELSIF NOT adjustment_admin_v1(
         p_tenant_id, p_admin_id,
         CASE
@@ -232,8 +234,6 @@ BEGIN
     )
     THEN
         code := 'unknown_admin';
-    ELSIF p_is_approved AND p_admin_id = v_adjustment.proposed_by THEN
-        code := 'four_eyes_required';
     END IF;
     IF code IS NOT NULL THEN
         RETURN NEXT;
