@@ -23,7 +23,8 @@ from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
 from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
-from backend.app.console import api_docs
+from backend.app.console import api_docs, failures
+from backend.app.console import routes as console
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
 from backend.app.psp.adapter import PspAdapter
@@ -99,6 +100,7 @@ def build(
 
     services = {
         "sign_in": core.sign_in,
+        "console_sessions": core.console_sessions,
         "tenants": Tenants(database),
         "admins": admins,
         "players": Players(database, core.passwords),
@@ -132,11 +134,14 @@ def build(
             ops.get_ready,
             ops.get_metrics,
             api_docs.router,
+            console.router,
         ],
         dependencies={name: _provide(service) for name, service in services.items()},
         dto=JsonBody,
         return_dto=None,
-        exception_handlers=problems.EXCEPTION_HANDLERS,
+        exception_handlers={
+            kind: failures.under_console(handler) for kind, handler in problems.EXCEPTION_HANDLERS.items()
+        },
         lifespan=[lifespan],
         request_max_body_size=BODY_BYTES_MAX,
         openapi_config=_openapi(),
@@ -145,6 +150,7 @@ def build(
     )
     app.asgi_handler = middleware.observe_requests(app.asgi_handler)
     app.state.admins = admins
+    app.state.console_sessions = core.console_sessions
     app.state.tokens = Tokens(settings.jwt_secret.get_secret_value())
     return app
 

@@ -20,6 +20,7 @@ from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services.census import Census
+from backend.app.services.console_sessions import ConsoleSessions
 from backend.app.services.deposits import Deposits
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
@@ -58,6 +59,7 @@ class Core:
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
+    console_sessions: ConsoleSessions
     wallets: Wallets
     withdrawals: Withdrawals
     deposits: Deposits
@@ -85,6 +87,7 @@ def wire(
     mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
+    console_sessions = ConsoleSessions(database, sign_in)
     wallets = Wallets(database)
     deposits = Deposits(
         database,
@@ -125,6 +128,9 @@ def wire(
             ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+            PeriodicJob(
+                name="console_sessions.sweep", run=console_sessions.sweep, every_seconds=300, deadline_seconds=120
+            ),
         ],
         is_worker=is_worker,
     )
@@ -136,6 +142,7 @@ def wire(
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,
+        console_sessions=console_sessions,
         wallets=wallets,
         withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
         deposits=deposits,
