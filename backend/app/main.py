@@ -32,13 +32,16 @@ from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
 from backend.app.services.admins import Admins, system_actor
+from backend.app.services.attention import AttentionDesk
 from backend.app.services.audit import Audit
 from backend.app.services.finance import Finance
+from backend.app.services.player_desk import PlayerDesk
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.tenants import Tenants
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
+from backend.app.services.withdrawal_desk import WithdrawalDesk
 from backend.app.wiring import DRAIN_SECONDS, VERSION, running, wire
 from backend.config import Settings
 
@@ -109,6 +112,9 @@ def build(
         "withdrawals": core.withdrawals,
         "deposits": core.deposits,
         "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
+        "withdrawal_desk": WithdrawalDesk(database, core.payouts),
+        "player_desk": PlayerDesk(database),
+        "attention_desk": AttentionDesk(database),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
         "readiness": readiness,

@@ -54,6 +54,7 @@ EXCEPTIONS: Final = {
     "deposit_repo.record": "the deposit is locked, and its tenant was judged",
     "deposit_repo.refund": "the deposit is locked, and its tenant was judged",
     "deposit_repo.take_check": "the poll asks for all tenants",
+    "finance_repo.filter_parameters": "turns a filter into parameters; asks the database nothing",
     "job_repo.defer": "a job belongs to no tenant; its arguments name what it is about",
     "job_repo.list_abandoned": "jobs belong to no tenant",
     "job_repo.prune_finished": "jobs belong to no tenant",
