@@ -25,6 +25,7 @@ from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services.census import Census
+from backend.app.services.console_sessions import ConsoleSessions
 from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
 from backend.app.services.flag_cache import FlagCache
@@ -82,6 +83,7 @@ class Core:
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
+    console_sessions: ConsoleSessions
     wallets: Wallets
     withdrawals: Withdrawals
     deposits: Deposits
@@ -126,6 +128,7 @@ def wire(
     )
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
+    console_sessions = ConsoleSessions(database, sign_in)
     wallets = Wallets(database)
     deposits = Deposits(
         database,
@@ -184,6 +187,9 @@ def wire(
                 name="reconciliation.run_due", run=reconciliation.run_due, every_seconds=300, deadline_seconds=240
             ),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+            PeriodicJob(
+                name="console_sessions.sweep", run=console_sessions.sweep, every_seconds=300, deadline_seconds=120
+            ),
         ],
         deferred=[
             Looks(database, census).job(),
@@ -204,6 +210,7 @@ def wire(
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,
+        console_sessions=console_sessions,
         wallets=wallets,
         withdrawals=Withdrawals(database, mismatches, evidence, is_dev=is_dev),
         deposits=deposits,

@@ -4211,6 +4211,7 @@ CREATE TABLE public.admins (
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    sessions_valid_from timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT admins_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'tenant_admin'::text, 'finance'::text, 'approver'::text, 'recon'::text, 'viewer'::text]))),
     CONSTRAINT admins_scope_check CHECK (((role = 'owner'::text) = (tenant_id IS NULL)))
 );
@@ -4327,6 +4328,15 @@ CREATE TABLE public.census_totals (
     folded_available numeric NOT NULL,
     folded_pending numeric NOT NULL,
     open_withdrawals numeric NOT NULL
+);
+
+CREATE TABLE public.console_sessions (
+    token_hash bytea NOT NULL,
+    admin_id uuid NOT NULL,
+    scope_tenant_id uuid,
+    opened_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    flash jsonb
 );
 
 CREATE TABLE public.delivery_buckets (
@@ -5091,6 +5101,9 @@ ALTER TABLE ONLY public.census_runs
 ALTER TABLE ONLY public.census_totals
     ADD CONSTRAINT census_totals_pkey PRIMARY KEY (tenant_id, run_id, currency);
 
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_pkey PRIMARY KEY (token_hash);
+
 ALTER TABLE ONLY public.delivery_buckets
     ADD CONSTRAINT delivery_buckets_pkey PRIMARY KEY (provider, minute, instance, result, is_credible);
 
@@ -5260,6 +5273,8 @@ CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btre
 
 CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
 
+CREATE INDEX console_sessions_seen_index ON public.console_sessions USING btree (seen_at);
+
 CREATE INDEX delivery_buckets_minute_index ON public.delivery_buckets USING btree (minute);
 
 CREATE INDEX delivery_subjects_minute_index ON public.delivery_subjects USING btree (minute);
@@ -5318,9 +5333,13 @@ CREATE INDEX payout_attempts_withdrawal_index ON public.payout_attempts USING bt
 
 CREATE UNIQUE INDEX players_email_key ON public.players USING btree (tenant_id, email);
 
+CREATE INDEX players_email_prefix_index ON public.players USING btree (tenant_id, email COLLATE "C");
+
 CREATE UNIQUE INDEX players_external_id_key ON public.players USING btree (tenant_id, external_id) WHERE (external_id IS NOT NULL);
 
 CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id DESC);
+
+CREATE INDEX players_username_prefix_index ON public.players USING btree (tenant_id, lower(username) COLLATE "C");
 
 CREATE INDEX psp_accounts_secret_index ON public.psp_accounts USING btree (provider, webhook_secret_name, account_id) WHERE (webhook_secret_name IS NOT NULL);
 
@@ -5463,6 +5482,12 @@ ALTER TABLE ONLY public.census_runs
 
 ALTER TABLE ONLY public.census_totals
     ADD CONSTRAINT census_totals_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_admin_fkey FOREIGN KEY (admin_id) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_tenant_fkey FOREIGN KEY (scope_tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
@@ -5743,6 +5768,8 @@ GRANT UPDATE(is_active) ON TABLE public.admins TO hakem_service;
 
 GRANT UPDATE(updated_at) ON TABLE public.admins TO hakem_service;
 
+GRANT UPDATE(sessions_valid_from) ON TABLE public.admins TO hakem_service;
+
 GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
@@ -5760,6 +5787,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_differences TO hakem_se
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_runs TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_totals TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.console_sessions TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.delivery_buckets TO hakem_service;
 
