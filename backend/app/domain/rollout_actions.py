@@ -188,7 +188,7 @@ class _Commands:
         subject, reason = self._subject, self._reason
         commands: dict[Action, str] = {
             Action.HOLD: f"hakem rollout hold {subject} --reason {reason}",
-            Action.FREEZE_FLEET: f"hakem rollout hold --all --reason {reason}",
+            Action.FREEZE_FLEET: f"hakem rollout hold --fleet --reason {reason}",
             Action.ROLLBACK: f"hakem rollout rollback {subject} --reason {reason}",
             Action.SHOW: f"hakem rollout status {subject}",
             Action.BACKFILL_DRY_RUN: f"hakem backfill --tenant-id {subject} --batch-size {BATCH_SIZE} --dry-run",
@@ -202,7 +202,7 @@ class _Commands:
         }
         undo: dict[Action, str] = {
             Action.HOLD: f"hakem rollout lift {subject} --reason 'cause found: …'",
-            Action.FREEZE_FLEET: "hakem rollout lift --all --reason 'cause found: …'",
+            Action.FREEZE_FLEET: "hakem rollout lift --fleet --reason 'cause found: …'",
             Action.ROLLBACK: f"hakem rollout enforce {subject} --reason 'cause found: …'",
             Action.RELAX_SIGNATURES: self._put_flag(is_on=True, expires_at=None),
         }
