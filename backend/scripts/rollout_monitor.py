@@ -37,7 +37,7 @@ COLORS: Final = {"light": "yellow", "high": "red", "sustained": "red", "critical
 
 def evaluate(
     at: Annotated[
-        datetime | None, typer.Option(help="A past time, in UTC unless it says otherwise; without it, now.")
+        str | None, typer.Option(help="A past time (RFC 3339), in UTC unless it says otherwise; without it, now.")
     ] = None,
     thresholds: Annotated[
         Path | None,
@@ -56,7 +56,7 @@ def evaluate(
     logs.configure(level=40)
     if act and (at is not None or thresholds is not None):
         raise typer.BadParameter("what is done now is done by the numbers of now: --act goes with neither")
-    moment = None if at is None else (at if at.tzinfo else at.replace(tzinfo=UTC))
+    moment = None if at is None else _parse_moment(at)
     evaluation = asyncio.run(_evaluate(Settings.load(), moment, _read_thresholds(thresholds), tenant, act=act))
     if as_json:
         print(json.dumps(_document(evaluation), default=str))
@@ -109,6 +109,14 @@ def auto_rollback(
         raise typer.BadParameter("on or off")
     asyncio.run(_set_auto_rollback(Settings.load(), tenant, is_on=value == "on", reason=reason))
     print(f"auto_rollback of {tenant} is {value}")
+
+
+def _parse_moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise FieldError("at", f"is no time: {text}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _read_thresholds(path: Path | None) -> Thresholds | None:

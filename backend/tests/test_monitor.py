@@ -158,6 +158,17 @@ async def test_money_that_the_legacy_column_would_have_refused_is_critical_at_on
     await ensure_derived_again(desk)
 
 
+async def test_wallets_that_a_census_finds_to_differ_count_as_mismatches(desk: MonitorDesk) -> None:
+    tenant_id = await desk.tenant()
+    for player in await desk.players(tenant_id, 3):
+        await set_legacy(desk.owner, player, available=1_000_00)
+    report = await Census(desk.pools).run(tenant_id, started_by="a test")
+    assert report.found > 0
+    evaluation = await desk.evaluate()
+    assert verdicts(evaluation, tenant_id) == {"T1": "no_data", "T3": "light"}, "though nobody has touched them"
+    await ensure_derived_again(desk)
+
+
 async def test_legacy_tenant_is_held_and_there_is_nothing_to_roll_back(desk: MonitorDesk) -> None:
     tenant_id = await desk.tenant(enforced=False, auto_rollback=True)
     await desk.refuse_wrongly(await desk.players(tenant_id, 8))

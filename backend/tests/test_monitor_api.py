@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ import httpx
 import pytest
 
 from backend.app.domain.identity import Role
-from backend.scripts import cli
+from backend.app.services import evidence
 from backend.tests import api_client
 from backend.tests.api_client import WalletClient
 from backend.tests.conftest import Database
@@ -30,8 +31,9 @@ async def desk(new_database: Callable[..., Database]) -> AsyncIterator[MonitorDe
 
 
 @pytest.fixture
-async def own_http(desk: MonitorDesk) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on the desk's database."""
+async def own_http(desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on the desk's database, flushing often."""
+    monkeypatch.setattr(evidence, "FLUSH_SECONDS", 0.1)
     async with api_client.serving(desk.database) as client:
         yield client
 
@@ -143,7 +145,8 @@ async def test_request_over_http_is_counted_and_flushed(desk: MonitorDesk, own_h
 
     async def is_flushed() -> bool:
         rows = await desk.one("SELECT count(*) FROM evidence_buckets WHERE tenant_id = %s AND x = 1", tenant_id)
-        return rows == 3 and await desk.one("SELECT count(*) FROM delivery_buckets WHERE NOT is_credible") == 1
+        noise = await desk.one("SELECT count(*) FROM delivery_buckets WHERE NOT is_credible")
+        return (rows, noise) == (3, 1)
 
     await eventually(is_flushed, what=f"a flush within {DEADLINE_SECONDS} s")
     number = await desk.one("SELECT instance FROM evidence_buckets WHERE tenant_id = %s LIMIT 1", tenant_id)
@@ -170,52 +173,55 @@ async def withdrawn(client: httpx.AsyncClient, player: Player) -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def hakem(desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setenv("DATABASE_URL", desk.database.service_url)
-    monkeypatch.setenv("DATABASE_OWNER_URL", desk.database.owner_url)
-    return cli.run(cli.app, ["rollout", *arguments])
+async def hakem(desk: MonitorDesk, *arguments: str) -> tuple[int, str]:
+    """`hakem rollout …` as a process of its own: exit code and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "backend.scripts", "rollout", *arguments),
+        env={**os.environ, "DATABASE_URL": desk.database.service_url, "DATABASE_OWNER_URL": desk.database.owner_url},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, printed.decode()
 
 
-async def in_a_thread(desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """A command has an event loop of its own."""
-    return await asyncio.to_thread(hakem, desk, monkeypatch, *arguments)
-
-
-async def test_past_is_evaluated_from_a_shell(
-    desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+async def test_past_is_evaluated_from_a_shell(desk: MonitorDesk, tmp_path: Path) -> None:
     tenant_id = await desk.tenant()
     await desk.refuse_wrongly(await desk.players(tenant_id, 8))
     at = soon().isoformat()
+    mild, wrong = tmp_path / "mild.json", tmp_path / "wrong.json"
+    mild.write_text(json.dumps({"high_minutes": 60, "high_events": 500, "light_events": 400, "light_players": 300}))
+    wrong.write_text(json.dumps({"no_such_number": 1}))
 
-    assert await in_a_thread(desk, monkeypatch, "evaluate", "--at", at, "--json", "--tenant", str(tenant_id)) == 1
-    document: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert [(each["trigger"], each["verdict"]) for each in document["subjects"]] == [("T1", "high"), ("T3", "high")]
-    assert document["is_acted"] is False
-
-    thresholds = tmp_path / "mild.json"
-    thresholds.write_text(
-        json.dumps({"high_minutes": 60, "high_events": 500, "light_events": 400, "light_players": 300})
+    (found, document), (_, milder), refused, no_time = await asyncio.gather(
+        hakem(desk, "evaluate", "--at", at, "--json", "--tenant", str(tenant_id)),
+        hakem(desk, "evaluate", "--at", at, "--thresholds", str(mild)),
+        hakem(desk, "evaluate", "--thresholds", str(wrong)),
+        hakem(desk, "evaluate", "--at", "yesterday"),
     )
-    assert await in_a_thread(desk, monkeypatch, "evaluate", "--at", at, "--thresholds", str(thresholds)) in (0, 1)
-    assert " T1 high" not in capsys.readouterr().out
-    thresholds.write_text(json.dumps({"no_such_number": 1}))
-    assert await in_a_thread(desk, monkeypatch, "evaluate", "--thresholds", str(thresholds)) == 2
-    assert await in_a_thread(desk, monkeypatch, "evaluate", "--tenant", "no-such-tenant") == 2
-    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    assert await in_a_thread(desk, monkeypatch, "evaluate", "--at", yesterday) == 0
+
+    assert found == 1
+    evaluation: dict[str, Any] = json.loads(document)
+    assert [(each["trigger"], each["verdict"]) for each in evaluation["subjects"]] == [("T1", "high"), ("T3", "high")]
+    assert evaluation["is_acted"] is False
+    assert " T1 " in milder
+    assert " T1 high" not in milder
+    assert (refused[0], no_time[0]) == (2, 2)
+    assert "no_such_number" in refused[1]
     assert await desk.one("SELECT count(*) FROM monitor_decisions") == 0
 
 
-async def test_watch_selftest_and_leave_from_a_shell(
-    desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_watch_selftest_and_leave_from_a_shell(desk: MonitorDesk) -> None:
     tenant_id = await alarm(desk)
-    assert await in_a_thread(desk, monkeypatch, "watch", "--once", "--language", "tr") == 0
-    printed = capsys.readouterr().out
-    assert " T1 high since=" in printed
-    assert "çekim kararından" in printed
-    assert await in_a_thread(desk, monkeypatch, "auto-rollback", str(tenant_id), "on", "--reason", "pilot") == 0
+    (watched, shown), (allowed, _), (tested, told) = await asyncio.gather(
+        hakem(desk, "watch", "--once", "--language", "tr"),
+        hakem(desk, "auto-rollback", str(tenant_id), "on", "--reason", "pilot"),
+        hakem(desk, "selftest"),
+    )
+    assert (watched, allowed, tested) == (0, 0, 0), (shown, told)
+    assert " T1 high since=" in shown
+    assert "çekim kararından" in shown
     assert await desk.one("SELECT auto_rollback FROM monitor_settings WHERE tenant_id = %s", tenant_id) is True
-    assert await in_a_thread(desk, monkeypatch, "selftest") == 0
-    assert "selftest passed" in capsys.readouterr().out
+    assert "selftest passed" in told

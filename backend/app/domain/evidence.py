@@ -166,26 +166,6 @@ class Tally:
             amount += abs(mismatch.legacy_held - mismatch.ledger_pending)
             self._note_subject(key, Stream.T3_MISMATCH, mismatch.player_id, mismatch.currency, amount)
 
-    def count_sweep(
-        self,
-        *,
-        tenant_id: UUID,
-        player_id: UUID,
-        currency: str,
-        amount_minor: int,
-        epoch: int,
-        arbiter: Arbiter,
-        at: datetime,
-    ) -> None:
-        """Count a difference that the census confirmed. Only the x of it: the many wallets that a census finds right
-        would drown what the money path sees."""
-        key = DecisionKey(tenant_id.int, epoch, arbiter.value, self._minute_of(at))
-        counts = self._find_counts(key)
-        if counts is not None:
-            counts.comparisons += 1
-            counts.mismatches += 1
-            self._note_subject(key, Stream.T3_MISMATCH, player_id, currency, amount_minor)
-
     def count_delivery(
         self, provider: str, *, result: str, is_credible: bool, claim: Claim | None, at: datetime
     ) -> None:

@@ -217,6 +217,17 @@ async def list_buckets(
     return buckets
 
 
+async def list_swept(
+    conn: Connection, tenant_id: UUID, *, since: datetime, until: datetime
+) -> dict[datetime, frozenset[str]]:
+    """Players whose opened wallets a census found to differ, by minute."""
+    window = {"tenant_id": tenant_id, "since": since, "until": until, "limit": SUBJECTS_MAX}
+    players: dict[datetime, set[str]] = defaultdict(set)
+    for minute, subject in await (await conn.execute(SQL.list_swept, window)).fetchall():
+        players[minute].add(subject)
+    return {minute: frozenset(those) for minute, those in players.items()}
+
+
 async def list_delivery_buckets(
     conn: Connection, provider: str, *, since: datetime, until: datetime, late_after: timedelta
 ) -> Buckets:

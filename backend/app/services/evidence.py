@@ -106,28 +106,6 @@ class Evidence:
             provider, result=result, is_credible=is_credible, claim=claim, at=received_at + self._clock_offset
         )
 
-    def count_sweep(
-        self,
-        tenant_id: UUID,
-        *,
-        player_id: UUID,
-        currency: str,
-        amount_minor: int,
-        epoch: int,
-        arbiter: Arbiter,
-        found_at: datetime,
-    ) -> None:
-        """The census confirmed that the two sides of a wallet differ."""
-        self._tally.count_sweep(
-            tenant_id=tenant_id,
-            player_id=player_id,
-            currency=currency,
-            amount_minor=amount_minor,
-            epoch=epoch,
-            arbiter=arbiter,
-            at=found_at + self._clock_offset,
-        )
-
     def start(self) -> None:
         """Flush every FLUSH_SECONDS from now on."""
         self._loop = asyncio.create_task(self._keep_flushing(), name="evidence")

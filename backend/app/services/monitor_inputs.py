@@ -5,7 +5,7 @@ must not move with what is judged by it.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -146,9 +146,14 @@ class Inputs:
             arbiter=tenant.arbiter,
             late_after=moment.late_after,
         )
+        counted_from = tenant.counted_from or _first_minute(buckets)
+        swept = await evidence_repo.list_swept(
+            conn, tenant.id, since=max(moment.since, counted_from or moment.since), until=moment.now
+        )
+        buckets = {**buckets, Stream.T3_MISMATCH: with_swept(buckets[Stream.T3_MISMATCH], swept)}
         usual = await _find_usual(conn, tenant, moment=moment)
         surroundings = Surroundings(
-            counted_from=tenant.counted_from or _first_minute(buckets),
+            counted_from=counted_from,
             is_blind=moment.surroundings.is_blind,
             clock_skew_seconds=moment.surroundings.clock_skew_seconds,
             broken=frozenset(DifferenceClass(each) for each in tenant.broken if each in CLASSES),
@@ -204,6 +209,19 @@ class Inputs:
                 ),
             ),
         )
+
+
+def with_swept(buckets: Sequence[Bucket], swept: Mapping[datetime, frozenset[str]]) -> list[Bucket]:
+    """The minutes of comparisons with what censuses found in them: only the wallets that differ.
+
+    The many that a census finds right would drown what the money path sees.
+    """
+    merged = {bucket.minute: bucket for bucket in buckets}
+    for minute, players in swept.items():
+        seen = merged.get(minute, Bucket(minute=minute, n=0, x=0))
+        fresh = len(players - seen.players)
+        merged[minute] = replace(seen, n=seen.n + fresh, x=seen.x + fresh, players=seen.players | players)
+    return [merged[minute] for minute in sorted(merged)]
 
 
 # Where the self-test's deliveries are counted; not among the providers of anybody.

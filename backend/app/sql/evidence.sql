@@ -215,6 +215,22 @@ WHERE
 ORDER BY kept.stream, kept.minute, kept.subject
 LIMIT %(limit)s;
 
+-- name: list_swept
+-- Opened wallets that censuses found to differ, minute by minute, as far as they are named.
+SELECT
+    date_trunc('minute', known.found_at) AS minute,
+    known.player_id::TEXT AS subject
+FROM census_differences AS known
+WHERE
+    known.tenant_id = %(tenant_id)s
+    AND known.class IN ('available_diff', 'pending_diff')
+    AND known.player_id IS NOT NULL
+    AND known.found_at >= %(since)s
+    AND known.found_at < %(until)s
+GROUP BY minute, known.player_id
+ORDER BY minute, subject
+LIMIT %(limit)s;
+
 -- name: list_delivery_buckets
 -- A provider's minutes: deliveries, of these not verified, and those of which anybody may be the sender.
 SELECT
