@@ -1,134 +1,47 @@
 """Findings: what differs, what to do about it, and who has done it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-import msgspec
 from litestar import Request, Router, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 
+from backend.app.api.finding_schemas import (
+    COLUMNS,
+    AssignIn,
+    FindingOut,
+    NoteIn,
+    ReplayOut,
+    ResolveIn,
+    csv_row,
+    finding_out,
+)
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, Text, next_cursor
 from backend.app.api.reconciliation import ROLES
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
-from backend.app.domain.csv_cells import text_cell, write_rows
+from backend.app.domain.csv_cells import write_rows
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import (
-    NOTE_LENGTH_MAX,
     FindingFilter,
     FindingNotFound,
     FindingStatus,
     FindingType,
     Severity,
-    StoredFinding,
     parse_resolution,
 )
-from backend.app.domain.finding_catalogue import CATALOGUE
 from backend.app.domain.identity import AdminIdentity
-from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
 from backend.app.services.findings import Findings
 
 AnyRequest = Request[Any, Any, Any]
 
 FindingId = Annotated[str, PathParameter(description="The finding", schema_extra={"format": "uuid"})]
-Note = Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH_MAX)]
 _CSV_MEDIA_TYPE: Final = "text/csv"
-_COLUMNS: Final = (
-    "id",
-    "provider",
-    "tenant_id",
-    "finding_type",
-    "severity",
-    "status",
-    "message",
-    "player_id",
-    "tx_id",
-    "provider_event_id",
-    "provider_ref",
-    "ours_amount",
-    "theirs_amount",
-    "resolution_code",
-    "resolution_note",
-    "resolved_by",
-    "resolved_at",
-    "assigned_to",
-    "occurrences",
-    "created_at",
-    "updated_at",
-)
-
-
-class Advice(msgspec.Struct, kw_only=True):
-    """What a finding of this type means and what to do, in both languages; `command` is ready to be typed."""
-
-    message_en: str
-    message_tr: str
-    action_en: str
-    action_tr: str
-    command: str
-
-
-class FindingOut(msgspec.Struct, kw_only=True):
-    """One difference. Both amounts are decimal strings with their currency, where a side has one."""
-
-    id: UUID
-    provider: str
-    tenant_id: UUID
-    player_id: UUID | None
-    tx_id: UUID | None
-    provider_event_id: str | None
-    provider_ref: str | None
-    finding_type: FindingType
-    severity: Severity
-    status: FindingStatus
-    message: str
-    ours_amount: str | None
-    theirs_amount: str | None
-    evidence: dict[str, Any]
-    advice: Advice
-    run_id: UUID | None
-    resolution_code: str | None
-    resolution_note: str | None
-    resolved_by: UUID | None
-    resolved_at: datetime | None
-    assigned_to: UUID | None
-    occurrences: int
-    created_at: datetime
-    updated_at: datetime
-    last_seen_at: datetime
-
-
-class ResolveIn(msgspec.Struct, kw_only=True):
-    """Why it is done with; without a code: OTHER."""
-
-    resolution_code: str | None = None
-    note: Note | None = None
-
-
-class NoteIn(msgspec.Struct, kw_only=True):
-    """A remark for the history."""
-
-    note: Note
-
-
-class AssignIn(msgspec.Struct, kw_only=True):
-    """Who looks after it; null: nobody."""
-
-    assigned_to: UUID | None
-    note: Note | None = None
-
-
-class ReplayOut(msgspec.Struct, kw_only=True):
-    """What the provider's answer did: applied, nothing_new, orphan or finding. The next run clears what it repaired."""
-
-    effect: str
-    detail: str
-    tx_id: UUID | None
 
 
 def provide_filter(
@@ -203,9 +116,9 @@ async def export_findings(
     pages = await findings.export(admin.scope_tenant_id, asked=asked, actor=actor_of(request))
 
     async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([_COLUMNS])
+        yield write_rows([COLUMNS])
         async for page in pages:
-            yield write_rows(_csv_row(finding) for finding in page)
+            yield write_rows(csv_row(finding) for finding in page)
 
     filename = f"findings-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
     return Stream(
@@ -315,57 +228,6 @@ async def post_replay(request: AnyRequest, finding_id: FindingId, findings: Name
     admin: AdminIdentity = request.user
     applied = await findings.replay(admin.scope_tenant_id, finding_id=_id(finding_id), actor=actor_of(request))
     return ReplayOut(effect=applied.effect.value, detail=applied.detail, tx_id=applied.tx_id)
-
-
-def finding_out(finding: StoredFinding) -> FindingOut:
-    """The finding as an answer shows it."""
-    finding_type = FindingType(finding.finding_type)
-    entry = CATALOGUE[finding_type]
-    return FindingOut(
-        id=finding.id,
-        provider=finding.provider,
-        tenant_id=finding.tenant_id,
-        player_id=finding.player_id,
-        tx_id=finding.tx_id,
-        provider_event_id=finding.provider_event_id,
-        provider_ref=finding.provider_ref,
-        finding_type=finding_type,
-        severity=Severity(finding.severity),
-        status=FindingStatus(finding.status),
-        message=finding.message,
-        ours_amount=_amount(finding.evidence, "ours"),
-        theirs_amount=_amount(finding.evidence, "theirs"),
-        evidence=dict(finding.evidence),
-        advice=Advice(
-            message_en=entry.message_en,
-            message_tr=entry.message_tr,
-            action_en=entry.action_en,
-            action_tr=entry.action_tr,
-            command=entry.command.format(id=finding.id, provider=finding.provider, tenant_id=finding.tenant_id),
-        ),
-        run_id=finding.run_id,
-        resolution_code=finding.resolution_code,
-        resolution_note=finding.resolution_note,
-        resolved_by=finding.resolved_by,
-        resolved_at=finding.resolved_at,
-        assigned_to=finding.assigned_to,
-        occurrences=finding.occurrences,
-        created_at=finding.created_at,
-        updated_at=finding.updated_at,
-        last_seen_at=finding.last_seen_at,
-    )
-
-
-def _amount(evidence: Mapping[str, Any], side: str) -> str | None:
-    minor, currency = evidence.get(f"{side}_amount_minor"), evidence.get(f"{side}_currency")
-    if not isinstance(minor, int) or currency not in CURRENCY_EXPONENTS:
-        return None
-    return f"{format_amount(minor, currency=str(currency))} {currency}"
-
-
-def _csv_row(finding: StoredFinding) -> list[str]:
-    shown = msgspec.to_builtins(finding_out(finding))
-    return ["" if shown[column] is None else text_cell(str(shown[column])) for column in _COLUMNS]
 
 
 def _id(text: str) -> UUID:

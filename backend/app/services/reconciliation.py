@@ -12,23 +12,18 @@ the feed's checkpoint: by its job, by the sweep of this module, or by a person a
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg import IsolationLevel
 
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.job import Arguments
 from backend.app.domain.reconciliation import (
-    OVERLAP,
-    OVERLAP_WHEN_MISSING,
     RUN_ATTEMPTS_MAX,
     SCHEDULE_EVERY,
     SCHEDULE_FULL_EVERY,
-    WINDOW_MAX,
-    Reach,
     Run,
     RunInProgress,
     RunNotFound,
@@ -38,14 +33,13 @@ from backend.app.domain.reconciliation import (
     UnsupportedProvider,
     ensure_window,
 )
-from backend.app.domain.tenant import InvalidTenant, account_id_of
-from backend.app.psp import mockpsp
-from backend.app.repositories import job_repo, reconciliation_match_repo, reconciliation_repo
+from backend.app.domain.tenant import InvalidTenant
+from backend.app.repositories import job_repo, reconciliation_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.reconciliation_repo import Balance
 from backend.app.services import reconciliation_telemetry
-from backend.app.services.reconciliation_compare import DryRun, Outcome, compare
-from backend.app.services.reconciliation_feed import Feed, Source, read_feed
+from backend.app.services.reconciliation_feed import Source
+from backend.app.services.reconciliation_run import account_ids_of, execute_one
 
 log = structlog.get_logger()
 
@@ -54,11 +48,7 @@ JOB: Final = "reconciliation.run"
 IDLE_AFTER: Final = timedelta(minutes=2)
 IDLE_MAX: Final = 100
 DUE_MAX: Final = 1_000
-# Somebody else wrote into what the run read: it compares anew.
-COMPARES_MAX: Final = 5
 ERROR_CHARS_MAX: Final = 500
-# From so many lines on a bad plan would be felt.
-LINES_MANY: Final = 1_000
 FINISHED: Final = frozenset({RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED})
 
 
@@ -90,7 +80,7 @@ class Reconciliation:
             if tenant_id is not None:
                 if not await reconciliation_repo.tenant_exists(conn, tenant_id):
                     raise InvalidTenant
-                await _account_ids(conn, tenant_id, provider=command.provider)
+                await account_ids_of(conn, tenant_id, provider=command.provider)
             run_id = await reconciliation_repo.insert_run(conn, tenant_id, command, now=now)
             if run_id is None:
                 running = await reconciliation_repo.find_open_run(conn, tenant_id, provider=command.provider)
@@ -231,7 +221,7 @@ class Reconciliation:
             elif source is None:
                 await _fail(conn, run, "there is no statement to be had from the provider any more")
             else:
-                await self._execute_one(conn, run, tenant_id=run.tenant_id, source=source)
+                await execute_one(conn, run, tenant_id=run.tenant_id, source=source, now=self._clock())
         except (psycopg.OperationalError, TemporarilyUnavailable):
             # The database is away: whoever finds it again goes on.
             raise
@@ -240,64 +230,6 @@ class Reconciliation:
             if not conn.closed:
                 await _fail(conn, run, f"{type(error).__name__}: {error}")
             raise
-
-    async def _execute_one(self, conn: Connection, run: Run, *, tenant_id: UUID, source: Source) -> None:
-        now = self._clock()
-        account_ids = await _account_ids(conn, tenant_id, provider=run.provider)
-        reach = await reconciliation_repo.find_reach(
-            conn, tenant_id, provider=run.provider, missing_since=now - OVERLAP_WHEN_MISSING
-        )
-        window = window_of(run, reach=reach, now=now)
-        await reconciliation_repo.begin_run(
-            conn, tenant_id, run_id=run.id, window_start=window[0], window_end=window[1], now=now
-        )
-        feed = await read_feed(
-            conn,
-            run,
-            source=source,
-            account_ids=account_ids,
-            window_start=window[0],
-            window_end=window[1],
-            now=now,
-        )
-        if feed.lines >= LINES_MANY:
-            await reconciliation_match_repo.refresh_statistics(conn)
-        for attempt in range(1, COMPARES_MAX + 1):
-            try:
-                await self._compare(
-                    conn,
-                    run,
-                    tenant_id=tenant_id,
-                    source=source,
-                    feed=feed,
-                    account_ids=account_ids,
-                    window=window,
-                    reach=reach,
-                    now=now,
-                )
-            except psycopg.errors.SerializationFailure:
-                if attempt == COMPARES_MAX:
-                    raise
-                log.info("reconciliation.compared_again", run_id=str(run.id), attempt=attempt)
-            else:
-                break
-        if feed.lines >= LINES_MANY:
-            # What was stored is new to the planner as well, and the next run begins with it.
-            await reconciliation_match_repo.refresh_statistics(conn)
-
-    async def _compare(self, conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any) -> None:
-        await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
-        try:
-            async with conn.transaction():
-                outcome = await compare(conn, run, feed=feed, **arguments)
-                if run.is_dry_run:
-                    raise DryRun(outcome)
-                await _finish(conn, run, tenant_id=tenant_id, outcome=outcome, feed=feed)
-        except DryRun as done:
-            await _finish(conn, run, tenant_id=tenant_id, outcome=done.outcome, feed=feed)
-        finally:
-            if not conn.closed:
-                await conn.set_isolation_level(None)
 
     async def _execute_all(self, conn: Connection, run: Run) -> None:
         """An order to run all tenants: each by itself, one after the other."""
@@ -350,44 +282,6 @@ class Reconciliation:
             ),
             is_deferred=False,
         )
-
-
-def window_of(run: Run, *, reach: Reach | None, now: datetime) -> tuple[datetime, datetime]:
-    """The window of a run: the one that was asked for or begun with, else what has not been compared yet."""
-    end = run.window_end or now
-    if run.window_start is not None:
-        start = run.window_start
-    elif run.is_full or reach is None:
-        start = now - WINDOW_MAX
-    else:
-        since = min(reach.covered_until, reach.oldest_missing_at or reach.covered_until)
-        start = since - OVERLAP
-    return min(start, end - OVERLAP) if run.window_start is None else start, max(end, start + timedelta(seconds=1))
-
-
-async def _account_ids(conn: Connection, tenant_id: UUID, *, provider: str) -> tuple[str, ...]:
-    """The tenant's accounts. Raises UnsupportedProvider when it has none."""
-    accounts = await reconciliation_repo.list_accounts(conn, tenant_id, provider=provider)
-    if not accounts and provider == mockpsp.PROVIDER:
-        # Made with the tenant under this name; a tenant from before that has it too.
-        accounts = [account_id_of(tenant_id)]
-    if not accounts:
-        raise UnsupportedProvider(f"the tenant has no account at {provider}")
-    return tuple(accounts)
-
-
-async def _finish(conn: Connection, run: Run, *, tenant_id: UUID, outcome: Outcome, feed: Feed) -> None:
-    await reconciliation_repo.finish_run(
-        conn,
-        tenant_id,
-        run_id=run.id,
-        status=outcome.status,
-        cutoff=outcome.cutoff,
-        is_feed_complete=feed.is_complete,
-        counts=outcome.counts,
-        control_totals=feed.control_totals,
-        error=outcome.error,
-    )
 
 
 async def _fail(conn: Connection, run: Run, reason: str) -> None:
