@@ -19,14 +19,20 @@ from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
+from backend.app.services.admins import Admins
 from backend.app.services.census import Census
+from backend.app.services.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
+from backend.app.services.demo_traffic import DemoTraffic
 from backend.app.services.deposits import Deposits
+from backend.app.services.finance import Finance
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
+from backend.app.services.players import Players
 from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.sign_in import SignIn
+from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
 from backend.config import Settings
@@ -98,6 +104,20 @@ def wire(
         adapters = {} if mockpsp.adapter is None else {mockpsp.adapter.provider: mockpsp.adapter}
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
+    withdrawals = Withdrawals(database, mismatches, is_dev=is_dev)
+    demo_jobs = []
+    if settings.demo_traffic:
+        traffic = DemoTraffic(
+            tenants=Tenants(database),
+            admins=Admins(database, passwords),
+            players=Players(database, passwords),
+            deposits=deposits,
+            withdrawals=withdrawals,
+            finance=Finance(database, payouts, mismatches, four_eyes_threshold=settings.four_eyes_threshold),
+        )
+        demo_jobs = [
+            PeriodicJob(name="demo.traffic", run=traffic.step, every_seconds=DEMO_EVERY_SECONDS, deadline_seconds=30)
+        ]
     census = Census(database)
     jobs = Jobs(
         engine,
@@ -125,6 +145,7 @@ def wire(
             ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+            *demo_jobs,
         ],
         is_worker=is_worker,
     )
@@ -137,7 +158,7 @@ def wire(
         passwords=passwords,
         sign_in=sign_in,
         wallets=wallets,
-        withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
+        withdrawals=withdrawals,
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
