@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     kyc_unverified_daily_deposit_cap: Decimal = Field(default=Decimal("100.00"), ge=0)
     four_eyes_threshold: Decimal | None = Field(default=None, gt=0)
 
+    # Players and staff of the demo act by themselves; `hakem serve --demo` sets it.
+    demo_traffic: bool = False
+
     @classmethod
     def load(cls) -> Self:
         """Settings of this process: environment, then `.env`.
@@ -144,7 +147,7 @@ class Settings(BaseSettings):
 
     def refusals(self) -> tuple[str, ...]:
         """Combinations that no ENV may start with, one sentence each."""
-        return tuple(self._refused_flags()) + tuple(self._refused_owner())
+        return tuple(self._refused_flags()) + tuple(self._refused_owner()) + tuple(self._refused_demo())
 
     def problems_outside_dev(self) -> tuple[str, ...]:
         """Weak or missing secrets and refused combinations, one sentence each; empty when fit for staging."""
@@ -162,6 +165,10 @@ class Settings(BaseSettings):
                 "LEDGER_SHADOW_WRITE=False with LEDGER_ENFORCE_BALANCE=True: the ledger cannot decide about "
                 "balances that it does not write"
             )
+
+    def _refused_demo(self) -> Iterator[str]:
+        if self.demo_traffic and self.env != "dev":
+            yield "DEMO_TRAFFIC is for ENV=dev: it moves money by itself"
 
     def _refused_owner(self) -> Iterator[str]:
         """Why the platform owner of the environment could not be made; each is checked where accounts are made too."""

@@ -24,10 +24,14 @@ from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
+from backend.app.services.admins import Admins
 from backend.app.services.census import Census
 from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.services.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
+from backend.app.services.demo_traffic import DemoTraffic
 from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
+from backend.app.services.finance import Finance
 from backend.app.services.flag_cache import FlagCache
 from backend.app.services.flags import Flags
 from backend.app.services.jobs import Jobs
@@ -39,6 +43,7 @@ from backend.app.services.monitor_reader import MonitorReader, read_triggers
 from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
+from backend.app.services.players import Players
 from backend.app.services.psp_inbox import PspInbox
 from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
 from backend.app.services.reconciliation import Reconciliation
@@ -48,6 +53,7 @@ from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus
 from backend.app.services.selftest import Selftest
 from backend.app.services.sign_in import SignIn
+from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
 from backend.config import Settings
@@ -142,6 +148,20 @@ def wire(
         adapters = {} if mockpsp.adapter is None else {mockpsp.adapter.provider: mockpsp.adapter}
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
+    withdrawals = Withdrawals(database, mismatches, evidence, is_dev=is_dev)
+    demo_jobs = []
+    if settings.demo_traffic:
+        traffic = DemoTraffic(
+            tenants=Tenants(database),
+            admins=Admins(database, passwords),
+            players=Players(database, passwords),
+            deposits=deposits,
+            withdrawals=withdrawals,
+            finance=Finance(database, payouts, mismatches, four_eyes_threshold=settings.four_eyes_threshold),
+        )
+        demo_jobs = [
+            PeriodicJob(name="demo.traffic", run=traffic.step, every_seconds=DEMO_EVERY_SECONDS, deadline_seconds=30)
+        ]
     census = Census(database)
     monitor = build_monitor(database)
     selftest = Selftest(database, monitor, app_version=VERSION)
@@ -190,6 +210,7 @@ def wire(
             PeriodicJob(
                 name="console_sessions.sweep", run=console_sessions.sweep, every_seconds=300, deadline_seconds=120
             ),
+            *demo_jobs,
         ],
         deferred=[
             Looks(database, census).job(),
@@ -212,7 +233,7 @@ def wire(
         sign_in=sign_in,
         console_sessions=console_sessions,
         wallets=wallets,
-        withdrawals=Withdrawals(database, mismatches, evidence, is_dev=is_dev),
+        withdrawals=withdrawals,
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,

@@ -130,7 +130,7 @@ async def test_what_a_document_says_to_type_answers_what_it_says(
     block = re.search(r"^```sh\n(TENANT=.*?)```", (CHECKOUT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert block is not None
     promised = re.findall(r"^(?:ask|act|see) .* # (\d{3}):", block[1], re.MULTILINE)
-    async with running_service(home, arguments=("--demo",)) as service:
+    async with running_service(home, arguments=("--demo", "--demo-quiet")) as service:
         with psycopg.connect(service.owner_url) as conn:
             row = conn.execute("SELECT id FROM tenants WHERE slug = 'demo'").fetchone()
         assert row is not None
