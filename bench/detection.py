@@ -308,8 +308,8 @@ def _retries(weeks: int) -> list[str]:
         for each in (iter(raw), units)
     ]
     return [
-        f"Refused players who try again with probability 0.7, at 5/min ({weeks} stream-weeks), share of the time at LIGHT "
-        f"or worse: counted by request {shares[0]:.1%}, by player {shares[1]:.1%}.",
+        f"Refused players who try again with probability 0.7, at 5/min ({weeks} stream-weeks), share of the time at "
+        f"LIGHT or worse: counted by request {shares[0]:.1%}, by player {shares[1]:.1%}.",
     ]
 
 
