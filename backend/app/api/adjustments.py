@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, PathParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from backend.app.api.findings import ensure_reason
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
@@ -158,8 +158,8 @@ async def post_free_adjustment(
 async def list_adjustments(
     request: AnyRequest,
     adjustments: NamedDependency[Adjustments],
-    status: AdjustmentStatus | None = None,
-    finding_id: UUID | None = None,
+    status: Annotated[AdjustmentStatus | None, QueryParameter()] = None,
+    finding_id: Annotated[UUID | None, QueryParameter()] = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
     offset: Offset = 0,

@@ -47,14 +47,14 @@ _CSV_MEDIA_TYPE: Final = "text/csv"
 def provide_filter(
     provider: Text = None,
     finding_status: Annotated[FindingStatus | None, QueryParameter(name="status")] = None,
-    finding_type: FindingType | None = None,
-    severity: Severity | None = None,
-    tenant_id: UUID | None = None,
-    player_id: UUID | None = None,
-    tx_id: UUID | None = None,
+    finding_type: Annotated[FindingType | None, QueryParameter()] = None,
+    severity: Annotated[Severity | None, QueryParameter()] = None,
+    tenant_id: Annotated[UUID | None, QueryParameter()] = None,
+    player_id: Annotated[UUID | None, QueryParameter()] = None,
+    tx_id: Annotated[UUID | None, QueryParameter()] = None,
     provider_event_id: Text = None,
-    run_id: UUID | None = None,
-    assigned_to: UUID | None = None,
+    run_id: Annotated[UUID | None, QueryParameter()] = None,
+    assigned_to: Annotated[UUID | None, QueryParameter()] = None,
 ) -> FindingFilter:
     """The filter of a list or an export."""
     return FindingFilter(

@@ -118,8 +118,8 @@ async def post_run(
     tenant_id: AskedTenant = None,
     window_start: Instant = None,
     window_end: Instant = None,
-    dry_run: bool | None = None,
-    full: bool | None = None,
+    dry_run: Annotated[bool | None, QueryParameter()] = None,
+    full: Annotated[bool | None, QueryParameter()] = None,
 ) -> RunAskedOut:
     """A worker carries it out; the run says what became of it. Without a window, what was not compared yet; `full`:
     from the beginning, and what is matched already once more. One of a tenant and provider at a time.
@@ -149,7 +149,7 @@ async def list_runs(
     request: AnyRequest,
     reconciliation: NamedDependency[Reconciliation],
     provider: Text = None,
-    status: RunStatus | None = None,
+    status: Annotated[RunStatus | None, QueryParameter()] = None,
     tenant_id: AskedTenant = None,
     cursor: Cursor = None,
     limit: Limit = LIMIT_DEFAULT,
