@@ -124,6 +124,20 @@ async def lock_control(conn: Connection, *, is_alone: bool) -> None:
     await conn.execute(SQL.lock_control, {"is_alone": is_alone})
 
 
+async def enter_fence(conn: Connection, tenant_id: UUID, *, timeout_ms: int) -> bool:
+    """Take the control lock, shared, and wait once for the tenant's fence; whether it came. From here on no statement
+    and no silence of this transaction lasts longer than the timeout. Raises psycopg.errors.LockNotAvailable without the
+    control lock.
+    """
+    row = await (
+        await conn.execute(
+            SQL.enter_fence, {"tenant_id": tenant_id, "timeout_ms": timeout_ms, "budget_ms": ONE_WAIT_MS}
+        )
+    ).fetchone()
+    assert row is not None, "one row without a table"
+    return bool(row[-1])
+
+
 async def take_fences(conn: Connection, tenant_ids: Collection[UUID], *, budget_ms: int = ONE_WAIT_MS) -> set[UUID]:
     """Take fences for this transaction, in the order of the tenants' numbers; those that came within the budget."""
     row = await (
@@ -152,12 +166,7 @@ async def list_fence_holders(conn: Connection, tenant_id: UUID) -> list[str]:
 async def attest(conn: Connection, tenant_id: UUID, *, player_ids: Sequence[UUID]) -> Sides:
     """Count and sums of the sides of these players, as of one moment, and the first that do not fit."""
     cursor = await conn.execute(SQL.attest_players, {"tenant_id": tenant_id, "player_ids": list(player_ids)})
-    rows = await cursor.fetchall()
-    return Sides(
-        currencies=tuple(AttestedCurrency(row[0], *map(int, row[1:10])) for row in rows),
-        unopened_ids=tuple(id_ for row in rows for id_ in row[10]),
-        differing_ids=tuple(id_ for row in rows for id_ in row[11]),
-    )
+    return _sides(await cursor.fetchall())
 
 
 async def attest_whole(conn: Connection, tenant_id: UUID, *, players_max: int | None = None) -> Sides | None:
@@ -166,15 +175,15 @@ async def attest_whole(conn: Connection, tenant_id: UUID, *, players_max: int | 
     after_id: UUID | None = None
     while True:
         limit = PAGE if players_max is None else min(PAGE, players_max - sides.players + 1)
-        cursor = await conn.execute(SQL.list_player_ids, {"tenant_id": tenant_id, "after_id": after_id, "limit": limit})
-        player_ids = [row[0] for row in await cursor.fetchall()]
-        if players_max is not None and sides.players + len(player_ids) > players_max:
+        cursor = await conn.execute(SQL.attest_tenant, {"tenant_id": tenant_id, "after_id": after_id, "limit": limit})
+        rows = await cursor.fetchall()
+        page = _sides(rows)
+        sides = add_sides(sides, page)
+        if players_max is not None and sides.players > players_max:
             return None
-        if player_ids:
-            sides = add_sides(sides, await attest(conn, tenant_id, player_ids=player_ids))
-            after_id = player_ids[-1]
-        if len(player_ids) < limit:
+        if page.players < limit:
             return sides
+        after_id = rows[0][12]
 
 
 async def find_touch_floor(conn: Connection) -> UUID:
@@ -316,6 +325,14 @@ async def list_balances(conn: Connection, *, after_number: int, limit: int) -> l
         )
         for tenant_id, slug, number, currency, players, balance, arbiter in await cursor.fetchall()
     ]
+
+
+def _sides(rows: Sequence[Sequence[Any]]) -> Sides:
+    return Sides(
+        currencies=tuple(AttestedCurrency(row[0], *map(int, row[1:10])) for row in rows),
+        unopened_ids=tuple(id_ for row in rows for id_ in row[10]),
+        differing_ids=tuple(id_ for row in rows for id_ in row[11]),
+    )
 
 
 def _change(row: Sequence[Any]) -> ArbiterChange:

@@ -36,6 +36,15 @@ SELECT
 -- Keeps everybody else from changing flags, or with is_alone false only those who change many tenants' flags.
 SELECT rollout_control_v1(%(is_alone)s, TRUE);
 
+-- name: enter_fence
+-- keep_short, lock_control and take_fences for one tenant, in this order and in one round trip; whether the fence came.
+SELECT
+    set_config('lock_timeout', '1s', TRUE),
+    set_config('statement_timeout', %(timeout_ms)s::TEXT, TRUE),
+    set_config('idle_in_transaction_session_timeout', %(timeout_ms)s::TEXT, TRUE),
+    rollout_control_v1(FALSE, TRUE),
+    cardinality(rollout_fence_v1(ARRAY[%(tenant_id)s::UUID], %(budget_ms)s)) = 1 AS is_fenced;
+
 -- name: take_fences
 -- Takes the fences of tenants as far as they come within the budget; whose did.
 SELECT rollout_fence_v1(%(tenant_ids)s, %(budget_ms)s) AS tenant_ids;
@@ -79,13 +88,31 @@ SELECT
     attested.differing_ids
 FROM rollout_attest_v1(%(tenant_id)s, %(player_ids)s) AS attested;
 
--- name: list_player_ids
--- Players of a tenant in the order of their ids, from after one.
-SELECT player.id
-FROM players AS player
-WHERE player.tenant_id = %(tenant_id)s AND (%(after_id)s::UUID IS NULL OR player.id > %(after_id)s)
-ORDER BY player.id
-LIMIT %(limit)s;
+-- name: attest_tenant
+-- The same for the players of a tenant in the order of their ids, from after one and at most so many; the last of them.
+WITH page AS MATERIALIZED (
+    SELECT player.id
+    FROM players AS player
+    WHERE player.tenant_id = %(tenant_id)s AND (%(after_id)s::UUID IS NULL OR player.id > %(after_id)s)
+    ORDER BY player.id
+    LIMIT %(limit)s
+)
+
+SELECT
+    attested.currency,
+    attested.players,
+    attested.unopened,
+    attested.differing,
+    attested.legacy_available,
+    attested.legacy_held,
+    attested.snapshot_available,
+    attested.snapshot_pending,
+    attested.ledger_available,
+    attested.ledger_pending,
+    attested.unopened_ids,
+    attested.differing_ids,
+    (SELECT page.id FROM page ORDER BY page.id DESC LIMIT 1) AS last_id
+FROM rollout_attest_v1(%(tenant_id)s, ARRAY(SELECT page.id FROM page)) AS attested;
 
 -- name: find_touch_floor
 -- The smallest id that a row can have which this transaction's snapshot does not see. Ids begin with the moment they were made
