@@ -16,7 +16,7 @@ CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 # A window begins so long before the last one ended: what a provider lists late, within reason, is still read.
 OVERLAP: Final = timedelta(hours=1)
 # While something of ours is missing at the provider, so long: it may be listed late.
-OVERLAP_WHEN_MISSING: Final = timedelta(days=1)
+OVERLAP_WHEN_MISSING: Final = timedelta(hours=6)
 # Each tenant and provider is compared so often by itself, and from the beginning so often.
 SCHEDULE_EVERY: Final = timedelta(hours=1)
 SCHEDULE_FULL_EVERY: Final = timedelta(days=7)

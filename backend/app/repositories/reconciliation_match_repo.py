@@ -73,9 +73,11 @@ async def count_lines(conn: Connection, run_id: UUID) -> int:
     return int(row[0])
 
 
-async def refresh_statistics(conn: Connection) -> None:
-    """Let the planner know what was staged; outside any transaction, because it takes a lock until the end of one."""
-    await conn.execute(SQL.refresh_statistics)
+async def refresh_statistics(conn: Connection, *, of_items: bool) -> None:
+    """Let the planner know what was staged, or what a run has added to the items; outside any transaction, because it
+    takes a lock until the end of one.
+    """
+    await conn.execute(SQL.refresh_statistics, {"of_items": of_items})
 
 
 async def match(conn: Connection, tenant_id: UUID, scope: Scope) -> Compared:

@@ -51,10 +51,10 @@ async def execute_one(conn: Connection, run: Run, *, tenant_id: UUID, source: So
         now=now,
     )
     if feed.lines >= LINES_MANY:
-        await reconciliation_match_repo.refresh_statistics(conn)
+        await reconciliation_match_repo.refresh_statistics(conn, of_items=False)
     for attempt in range(1, COMPARES_MAX + 1):
         try:
-            await _compare(
+            outcome = await _compare(
                 conn,
                 run,
                 tenant_id=tenant_id,
@@ -71,9 +71,9 @@ async def execute_one(conn: Connection, run: Run, *, tenant_id: UUID, source: So
             log.info("reconciliation.compared_again", run_id=str(run.id), attempt=attempt)
         else:
             break
-    if feed.lines >= LINES_MANY:
+    if outcome.counts["psp_items"] >= LINES_MANY:
         # What was stored is new to the planner as well, and the next run begins with it.
-        await reconciliation_match_repo.refresh_statistics(conn)
+        await reconciliation_match_repo.refresh_statistics(conn, of_items=True)
 
 
 def window_of(run: Run, *, reach: Reach | None, now: datetime) -> tuple[datetime, datetime]:
@@ -114,7 +114,7 @@ async def _finish(conn: Connection, run: Run, *, tenant_id: UUID, outcome: Outco
     )
 
 
-async def _compare(conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any) -> None:
+async def _compare(conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, **arguments: Any) -> Outcome:
     await conn.set_isolation_level(IsolationLevel.REPEATABLE_READ)
     try:
         async with conn.transaction():
@@ -123,7 +123,9 @@ async def _compare(conn: Connection, run: Run, *, tenant_id: UUID, feed: Feed, *
                 raise DryRun(outcome)
             await _finish(conn, run, tenant_id=tenant_id, outcome=outcome, feed=feed)
     except DryRun as done:
-        await _finish(conn, run, tenant_id=tenant_id, outcome=done.outcome, feed=feed)
+        outcome = done.outcome
+        await _finish(conn, run, tenant_id=tenant_id, outcome=outcome, feed=feed)
     finally:
         if not conn.closed:
             await conn.set_isolation_level(None)
+    return outcome

@@ -532,7 +532,7 @@ INNER JOIN our_items AS our ON pair.transaction_id = our.transaction_id;
 
 -- name: refresh_statistics
 -- Lets the planner know how much there is to compare.
-SELECT statement_statistics_v1();
+SELECT statement_statistics_v1(%(of_items)s);
 
 -- name: store_new_pairs
 -- Matches items that had been waiting.
