@@ -47,7 +47,7 @@ def _attempt(attempt: Attempt) -> list[Event]:
 
 
 def _webhook(webhook: WebhookSeen) -> Event:
-    parts = (webhook.provider, webhook.event_type, webhook.effect, webhook.detail)
+    parts = (webhook.provider, webhook.event_type, webhook.provider_event_id)
     return Event(
         webhook.received_at, "webhook", webhook.signature_status, detail=" · ".join(part for part in parts if part)
     )

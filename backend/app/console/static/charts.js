@@ -17,8 +17,13 @@ const charts = () => {
         // Rich text is drawn; the other kind would be styled in a way that the page's policy forbids.
         tooltip: { trigger: "axis", renderMode: "richText" },
         legend: { show: wanted.series.length > 1, top: 0, textStyle: { color: colour("--tblr-secondary") } },
-        xAxis: { type: "category", data: wanted.labels, axisLabel: { hideOverlap: true } },
-        yAxis: { type: "value", scale: true, splitLine: { lineStyle: { color: colour("--tblr-border-color") } } },
+        xAxis: { type: "category", data: wanted.labels, axisLabel: { hideOverlap: true, color: colour("--tblr-secondary") } },
+        yAxis: {
+          type: "value",
+          scale: true,
+          axisLabel: { color: colour("--tblr-secondary") },
+          splitLine: { lineStyle: { color: colour("--tblr-border-color") } },
+        },
         series: wanted.series.map((line) => ({
           name: line.name,
           type: line.type ?? "line",
