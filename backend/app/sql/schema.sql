@@ -3545,13 +3545,17 @@ CREATE FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint)
     SELECT count(*) FROM planted
 $$;
 
-CREATE FUNCTION public.statement_statistics_v1() RETURNS void
+CREATE FUNCTION public.statement_statistics_v1(p_of_items boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET lock_timeout TO '2s'
     AS $$
 BEGIN
-    ANALYZE psp_statement_lines, psp_statement_items;
+    IF p_of_items THEN
+        ANALYZE psp_statement_items, reconciliation_unmatched;
+    ELSE
+        ANALYZE psp_statement_lines;
+    END IF;
 EXCEPTION
     WHEN lock_not_available THEN
         RETURN;
@@ -5710,8 +5714,8 @@ GRANT ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) TO hakem_servi
 REVOKE ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) TO hakem_service;
 
-REVOKE ALL ON FUNCTION public.statement_statistics_v1() FROM PUBLIC;
-GRANT ALL ON FUNCTION public.statement_statistics_v1() TO hakem_service;
+REVOKE ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
