@@ -95,10 +95,9 @@ def test_closing_takes_both_sides_to_what_moved(
 
 @pytest.mark.parametrize("fields", [{"reason": " "}, {"player_amount": 0}])
 def test_adjustment_has_a_reason_and_moves_something(fields: dict[str, Any]) -> None:
+    values: dict[str, Any] = {"player_id": UUID(int=1), "player_amount": 1, "clearing_amount": 0, "reason": "x"}
     with pytest.raises(FieldError):
-        ProposeAdjustment(
-            **({"player_id": UUID(int=1), "player_amount": 1, "clearing_amount": 0, "reason": "x"} | fields)
-        )
+        ProposeAdjustment(**(values | fields))
 
 
 def line(amount: int, currency: str = "USD") -> StatementLine:
