@@ -45,7 +45,7 @@ AGREED: Final[dict[str, set[str]]] = {
     "ledger_rollout_verdict": {"tenant", "trigger", "verdict"},
 }
 # Commands of such parts.
-AGREED_COMMANDS: Final = {"rollout", "reconcile"}
+AGREED_COMMANDS: Final = {"flags", "rollout", "reconcile"}
 
 # PromQL, as far as needed to find the names in it.
 STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
