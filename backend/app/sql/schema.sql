@@ -2919,13 +2919,17 @@ BEGIN
 END
 $$;
 
-CREATE FUNCTION public.statement_statistics_v1() RETURNS void
+CREATE FUNCTION public.statement_statistics_v1(p_of_items boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
     SET lock_timeout TO '2s'
     AS $$
 BEGIN
-    ANALYZE psp_statement_lines, psp_statement_items;
+    IF p_of_items THEN
+        ANALYZE psp_statement_items, reconciliation_unmatched;
+    ELSE
+        ANALYZE psp_statement_lines;
+    END IF;
 EXCEPTION
     WHEN lock_not_available THEN
         RETURN;
@@ -4697,8 +4701,8 @@ GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zo
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.statement_statistics_v1() FROM PUBLIC;
-GRANT ALL ON FUNCTION public.statement_statistics_v1() TO hakem_service;
+REVOKE ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
