@@ -14,7 +14,7 @@ from backend.app.domain.money import Money
 from backend.app.domain.reconciliation import Grace, Run, StartRun
 from backend.app.domain.statement import StatementPage
 from backend.app.domain.tenant import account_id_of
-from backend.app.psp.adapter import CaptureRequest, Done, PspUnavailable
+from backend.app.psp.adapter import CaptureRequest, Done, PspUnavailable, RefundRequest
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.deposits import Deposits
@@ -34,6 +34,9 @@ PROVIDER: Final = "mockpsp"
 # The books are looked at so much later: everything is beyond its grace.
 LATER: Final = timedelta(hours=2)
 AT_ONCE: Final = 20
+# How many of each kind are got wrong, among how many that are right.
+EACH: Final = 5
+GOOD: Final = 100
 GRACE: Final = Grace(missing_in_ledger=timedelta(minutes=1), missing_in_psp=timedelta(minutes=1))
 
 
@@ -203,3 +206,48 @@ async def own_psp(database: "Database") -> AsyncIterator[MockPsp]:
         adapter = mockpsp_peer.adapter_to(app)
         yield adapter
         await adapter.close()
+
+
+async def plant(world: World) -> tuple[Counter[str], dict[str, set[object]]]:
+    """Everything at once; how many of each type there are to be found, and about which payments."""
+    ids = await world.deposit(GOOD + 7 * EACH)
+    groups = [ids[GOOD + number * EACH : GOOD + (number + 1) * EACH] for number in range(7)]
+    dropped, repeated, amount, currency, status, delayed, returned = groups
+    await world.drop(dropped)
+    for number, each in enumerate(repeated):
+        await world.order_again(each, amount=1000 + number)
+    await world.alter(amount, "amount = amount + 1")
+    await world.alter(currency, "currency = 'EUR'")
+    await world.alter(status, "status = 'failed'")
+    await world.alter(delayed, "occurred_at = occurred_at + INTERVAL '3 days'")
+    for each in returned:
+        await give_back(world, each)
+    # Captured at the provider, and nobody told us.
+    unheard = await world.deposit(EACH, method="mock:pending")
+    planted: dict[str, set[object]] = {
+        "missing_in_psp": {*dropped, *delayed},
+        "duplicate_in_psp": set(repeated),
+        "amount_mismatch": set(amount),
+        "currency_mismatch": set(currency),
+        "status_mismatch": set(status),
+        "returned_after_paid": set(returned),
+        "missing_in_ledger": set(unheard),
+    }
+    return Counter({name: len(each) for name, each in planted.items()}), planted
+
+
+async def give_back(world: World, deposit_id: object) -> None:
+    """The provider gives a deposit back, and does not tell."""
+    row = await (
+        await world.owner.execute("SELECT provider_ref, amount FROM deposits WHERE id = %s", (deposit_id,))
+    ).fetchone()
+    assert row is not None
+    outcome = await world.psp.refund_deposit(
+        RefundRequest(
+            account_id=world.account_id,
+            payment_ref=row[0],
+            money=Money(amount_minor=row[1], currency="USD"),
+            idempotency_key=f"back_{deposit_id}",
+        )
+    )
+    assert isinstance(outcome, Done), outcome

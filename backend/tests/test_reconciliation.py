@@ -1,36 +1,23 @@
 """A provider that drops, repeats, alters, delays and returns, among many payments that are right: found exactly."""
 
-import asyncio
-import json
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
-from uuid import UUID
 
 import pytest
 
 from backend.app.domain.finding import ResolutionCode
-from backend.app.domain.money import Money
-from backend.app.domain.reconciliation import RunInProgress, RunStatus, RunTaken, StartRun
+from backend.app.domain.reconciliation import RunStatus
 from backend.app.domain.statement import StatementPage
-from backend.app.psp.adapter import Done, RefundRequest
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
-from backend.app.repositories.database import DatabaseAway
 from backend.app.services.admins import system_actor
 from backend.app.services.reconciliation_feed import StatementFeed
 from backend.tests.conftest import Database
-from backend.tests.factories import Owner, eventually
+from backend.tests.factories import Owner
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, CutOff, SmallPages, World, make_world, own_psp
-
-EACH = 5
-GOOD = 100
+from backend.tests.reconciliation_world import GOOD, CutOff, SmallPages, World, give_back, make_world, own_psp, plant
 
 
 @pytest.fixture(scope="module")
@@ -53,51 +40,6 @@ async def test_what_agrees_is_silent(world: World) -> None:
     assert await world.found() == Counter()
     again = await world.run()
     assert (again.status, again.counts["matched"], await world.found()) == (RunStatus.COMPLETED, 0, Counter())
-
-
-async def plant(world: World) -> tuple[Counter[str], dict[str, set[object]]]:
-    """Everything at once; how many of each type there are to be found, and about which payments."""
-    ids = await world.deposit(GOOD + 7 * EACH)
-    groups = [ids[GOOD + number * EACH : GOOD + (number + 1) * EACH] for number in range(7)]
-    dropped, repeated, amount, currency, status, delayed, returned = groups
-    await world.drop(dropped)
-    for number, each in enumerate(repeated):
-        await world.order_again(each, amount=1000 + number)
-    await world.alter(amount, "amount = amount + 1")
-    await world.alter(currency, "currency = 'EUR'")
-    await world.alter(status, "status = 'failed'")
-    await world.alter(delayed, "occurred_at = occurred_at + INTERVAL '3 days'")
-    for each in returned:
-        await give_back(world, each)
-    # Captured at the provider, and nobody told us.
-    unheard = await world.deposit(EACH, method="mock:pending")
-    planted: dict[str, set[object]] = {
-        "missing_in_psp": {*dropped, *delayed},
-        "duplicate_in_psp": set(repeated),
-        "amount_mismatch": set(amount),
-        "currency_mismatch": set(currency),
-        "status_mismatch": set(status),
-        "returned_after_paid": set(returned),
-        "missing_in_ledger": set(unheard),
-    }
-    return Counter({name: len(each) for name, each in planted.items()}), planted
-
-
-async def give_back(world: World, deposit_id: object) -> None:
-    """The provider gives a deposit back, and does not tell."""
-    row = await (
-        await world.owner.execute("SELECT provider_ref, amount FROM deposits WHERE id = %s", (deposit_id,))
-    ).fetchone()
-    assert row is not None
-    outcome = await world.psp.refund_deposit(
-        RefundRequest(
-            account_id=world.account_id,
-            payment_ref=row[0],
-            money=Money(amount_minor=row[1], currency="USD"),
-            idempotency_key=f"back_{deposit_id}",
-        )
-    )
-    assert isinstance(outcome, Done), outcome
 
 
 async def test_everything_planted_is_found_and_nothing_else(world: World) -> None:
@@ -237,14 +179,6 @@ async def test_dead_feed_is_one_finding(world: World) -> None:
     assert (sample[0]["findings"], len(sample[0]["sample"]), len(ids)) == (60, 20, 30)
 
 
-async def test_dry_run_writes_no_finding_and_remembers_nothing(world: World) -> None:
-    ids = await world.deposit(10)
-    await world.drop(ids[:2])
-    run = await world.run(is_dry_run=True)
-    assert (run.status, run.counts["findings"], await world.found()) == ("completed", {"missing_in_psp": 2}, Counter())
-    assert (await world.run()).counts["opened"] == {"missing_in_psp": 2}
-
-
 async def test_run_is_about_one_tenant(world: World, owner: Owner, pools: Pools, psp: MockPsp) -> None:
     async with make_world(owner, pools, psp) as other:
         ours, theirs = await world.deposit(10), await other.deposit(10)
@@ -272,67 +206,6 @@ async def test_run_is_about_one_tenant(world: World, owner: Owner, pools: Pools,
         assert str(other.tenant_id) not in told[2]
         await other.run(is_full=True)
         assert await other.found() == {"missing_in_psp": 3}
-
-
-async def test_run_that_is_killed_goes_on_and_finds_the_same(world: World) -> None:
-    expected, _ = await plant(world)
-    pages = SmallPages(world.psp, size=30)
-    dying = Dying(pages, after=3)
-    service = world.reconciliation
-    run_id = await service.start(
-        StartRun(provider=PROVIDER, tenant_id=world.tenant_id, started_by="test"), is_deferred=False
-    )
-    with pytest.raises(DatabaseAway):
-        await service.execute(run_id, source=replace(world.source, feed=dying))
-    assert (await service.get(None, run_id=run_id)).status == "running"
-    run = await service.execute(run_id, source=replace(world.source, feed=pages))
-    assert (run.status, run.resumes, await world.found()) == ("completed", 1, expected)
-    # The lines it had were not asked for again.
-    assert run.counts["psp_lines"] == run.control_totals[world.account_id]["claimed"]["count"]
-
-
-class Dying:
-    """A feed whose reader loses everything after so many pages: the database is gone."""
-
-    def __init__(self, feed: StatementFeed, *, after: int) -> None:
-        self._feed = feed
-        self._left = after
-
-    async def list_transactions(
-        self, *, account_id: str, from_at: datetime, to_at: datetime, cursor: str | None
-    ) -> StatementPage:
-        if self._left == 0:
-            raise DatabaseAway
-        self._left -= 1
-        return await self._feed.list_transactions(account_id=account_id, from_at=from_at, to_at=to_at, cursor=cursor)
-
-
-async def test_two_runs_at_once_are_one(world: World) -> None:
-    service = world.reconciliation
-    command = StartRun(provider=PROVIDER, tenant_id=world.tenant_id, started_by="test")
-    results = await asyncio.gather(
-        *(service.start(command, is_deferred=False) for _ in range(5)), return_exceptions=True
-    )
-    (run_id,) = [each for each in results if isinstance(each, UUID)]
-    refused = [each for each in results if isinstance(each, RunInProgress)]
-    assert [each.extras["run_id"] for each in refused] == [str(run_id)] * 4
-    await service.execute(run_id)
-    assert await service.start(command, is_deferred=False) != run_id
-
-
-async def test_owners_run_is_one_of_each_tenant(world: World) -> None:
-    await world.owner.execute(
-        "INSERT INTO psp_accounts (provider, account_id, tenant_id) VALUES (%s, %s, %s)",
-        (PROVIDER, world.account_id, world.tenant_id),
-    )
-    ids = await world.deposit(5)
-    await world.drop(ids[:1])
-    service = world.reconciliation
-    run_id = await service.start(StartRun(provider=PROVIDER, tenant_id=None, started_by="test"), is_deferred=False)
-    run = await service.execute(run_id)
-    assert (run.status, run.tenant_id) == ("completed", None)
-    assert run.counts["findings"]["missing_in_psp"] >= 1
-    assert await world.found() == {"missing_in_psp": 1}
 
 
 async def test_second_booking_of_one_movement_is_a_duplicate(world: World) -> None:
@@ -423,65 +296,3 @@ async def test_sums_of_days_are_explained_or_drift(world: World) -> None:
     assert (await world.found())["balance_drift"] == 1
     await world.run(is_full=True)
     assert await world.found() == {"missing_in_psp": 1, "amount_mismatch": 1}
-
-
-async def test_run_whose_process_is_killed_is_gone_on_with_by_another(world: World, database: Database) -> None:
-    expected, _ = await plant(world)
-    service = world.reconciliation
-    run_id = await service.start(
-        StartRun(provider=PROVIDER, tenant_id=world.tenant_id, started_by="test"), is_deferred=False
-    )
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "backend.tests.reconciliation_process", database.service_url, str(run_id), "5"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == -signal.SIGKILL, output.decode()
-    assert (await service.get(None, run_id=run_id)).status == "running"
-
-    async def is_free() -> bool:
-        try:
-            await service.execute(run_id, source=replace(world.source, feed=SmallPages(world.psp, size=10)))
-        except RunTaken:
-            return False
-        return True
-
-    await eventually(is_free, what="the lock of a dead session is free")
-    run = await service.get(None, run_id=run_id)
-    assert (run.status, run.resumes, await world.found()) == ("completed", 1, expected)
-
-
-async def test_command_compares_and_prints_the_counts_with_no_service_running(
-    world: World, database: Database, tmp_path: Path
-) -> None:
-    ids = await world.deposit(3)
-    await world.owner.execute(
-        "UPDATE mockpsp.events SET occurred_at = occurred_at - INTERVAL '1 hour' WHERE account_id = %s",
-        (world.account_id,),
-    )
-    await world.alter(ids[:1], "amount = amount + 1")
-
-    async def hakem(*arguments: str) -> tuple[int | None, str]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "backend.scripts", "reconcile", "run", *arguments),
-            env={
-                **os.environ,
-                "DATABASE_URL": database.service_url,
-                "DATABASE_OWNER_URL": database.owner_url,
-                "HAKEM_HOME": str(tmp_path),
-            },
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        output, errors = await asyncio.wait_for(process.communicate(), 60)
-        return process.returncode, (output or errors).decode()
-
-    code, output = await hakem("--tenant-id", str(world.tenant_id), "--json")
-    document = json.loads(output)
-    assert (code, document["status"], document["counts"]["opened"]) == (0, "completed", {"amount_mismatch": 1})
-    code, output = await hakem("--tenant-id", str(world.tenant_id), "--full")
-    assert (code, output.splitlines()[0]) == (0, "findings: amount_mismatch=1")
-    assert "opened: none" in output
-    code, output = await hakem("--provider", "nobody")
-    assert (code, "nobody" in output) == (2, True)

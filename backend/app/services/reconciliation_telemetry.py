@@ -26,26 +26,22 @@ last_success_timestamp_seconds: Final = Gauge(
 )
 
 
-def initialise() -> None:
-    """Every series exists from the start: an alert on one that is not there would never ring."""
-    for finding_type, entry in CATALOGUE.items():
-        for age in AGES:
-            findings_open.labels(finding_type.value, entry.severity.value, age).set(0)
+# Every series exists from the start: an alert on one that is not there would never ring. What was ever set is set back
+# to zero when it is gone; series cannot be removed where several processes share them.
+_known = {(each.value, entry.severity.value, age) for each, entry in CATALOGUE.items() for age in AGES}
+for _labels in _known:
+    findings_open.labels(*_labels).set(0)
 
 
 async def measure(database: Database, *, now: datetime) -> None:
     """Set the gauges from the database."""
     async with database.connection() as conn:
-        open_counts = await finding_repo.count_open(conn, now=now)
+        counts = {(each[0], each[1], each[2]): each.findings for each in await finding_repo.count_open(conn, now=now)}
         successes = await reconciliation_repo.list_last_successes(conn)
-    findings_open.clear()
-    initialise()
-    for count in open_counts:
-        findings_open.labels(count.finding_type, count.severity, count.age).set(count.findings)
-    for each in successes:
-        last_success_timestamp_seconds.labels(str(each.tenant_id), each.provider).set(
-            0 if each.finished_at is None else each.finished_at.timestamp()
+    _known.update(counts)
+    for labels in _known:
+        findings_open.labels(*labels).set(counts.get(labels, 0))
+    for success in successes:
+        last_success_timestamp_seconds.labels(str(success.tenant_id), success.provider).set(
+            0 if success.finished_at is None else success.finished_at.timestamp()
         )
-
-
-initialise()
