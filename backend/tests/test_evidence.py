@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import httpx
 import psycopg
 import pytest
 
@@ -22,6 +24,7 @@ from backend.app.repositories.evidence_repo import Flush
 from backend.app.services.evidence import KEEP, Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.withdrawals import Withdrawals
+from backend.tests.api_client import WalletClient
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,
@@ -29,6 +32,7 @@ from backend.tests.factories import (
     connect_owner,
     deposit,
     deposit_command,
+    eventually,
     make_player,
     make_players,
     make_tenant,
@@ -38,6 +42,7 @@ from backend.tests.factories import (
     set_legacy,
     withdrawal,
 )
+from backend.tests.processes import ServeProcess
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -462,3 +467,52 @@ async def test_old_minutes_are_pruned(new_database: Callable[..., Database]) -> 
         for table in ("evidence_buckets", "evidence_subjects", "delivery_buckets"):
             cursor = await owner.execute(f"SELECT count(*), min(minute) > %s FROM {table}", (now - KEEP,))
             assert await cursor.fetchone() == (2, True), table
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A process that is killed
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+async def test_kill_loses_at_most_what_was_not_flushed_and_counts_nothing_twice(
+    new_database: Callable[..., Database], home: Path
+) -> None:
+    database = new_database()
+    urls = {"DATABASE_URL": database.service_url, "DATABASE_OWNER_URL": database.owner_url}
+    service = ServeProcess(home, environment=urls, arguments=("--no-worker",))
+    async with connect_owner(database) as owner:
+        tenant_id = await make_tenant(owner)
+        player = await make_player(owner, tenant_id, available=1_000_00)
+
+        async def flushed() -> int:
+            cursor = await owner.execute(
+                "SELECT coalesce(sum(n), 0) FROM evidence_buckets WHERE stream = 't1_disputed'"
+            )
+            row = await cursor.fetchone()
+            assert row is not None
+            return int(row[0])
+
+        async def ask(times: int) -> None:
+            async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
+                client = WalletClient(http=http, player=player, secret=ServeProcess.JWT_SECRET)
+                for _ in range(times):
+                    assert (await client.withdraw("1.00")).status_code == httpx.codes.CREATED
+
+        async def is_flushed() -> bool:
+            return await flushed() >= 5
+
+        try:
+            await service.start()
+            await ask(5)
+            await eventually(is_flushed, what="the first five are flushed")
+            await ask(3)
+            service.kill()
+            survived = await flushed()
+            assert 5 <= survived <= 8
+            await service.start()
+            await ask(4)
+        finally:
+            service.stop()
+        assert await flushed() == survived + 4, "an orderly stop flushes"
+        cursor = await owner.execute("SELECT count(DISTINCT instance) FROM evidence_buckets")
+        assert await cursor.fetchone() == (2,)

@@ -1,7 +1,9 @@
 """The monitor on a database: what the evidence leads to, once, and by one process at a time."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,6 +14,7 @@ from backend.app.domain.assessment import Verdict
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.bucket import Stream, Trigger
 from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.domain.ledger import Arbiter
 from backend.app.domain.monitor import COOLDOWN_MAX, MonitorBusy, SubjectKind, VerdictNotFound, cooldown_after
 from backend.app.domain.thresholds import Thresholds
 from backend.app.repositories import evidence_repo, monitor_repo, verdict_repo
@@ -19,6 +22,7 @@ from backend.app.repositories.monitor_repo import LeaseLost
 from backend.app.services import monitor_watch
 from backend.app.services.census import Census
 from backend.app.services.monitor import Monitor
+from backend.app.services.monitor_inputs import Inputs
 from backend.app.services.monitor_looks import Looks
 from backend.app.services.monitor_reader import MonitorReader
 from backend.app.services.monitor_watch import MonitorWatch
@@ -427,6 +431,50 @@ async def test_any_past_moment_can_be_looked_at_with_other_thresholds(desk: Moni
     assert verdicts(mild, tenant_id) == {"T1": "ok", "T3": "ok"}
     for table in ("monitor_verdicts", "monitor_decisions", "rollout_holds", "monitor_baselines"):
         assert await desk.one(f"SELECT count(*) FROM {table}") == 0, "nothing was kept or done"
+
+
+async def test_minutes_that_are_folded_into_the_scores_need_not_be_read_again(desk: MonitorDesk) -> None:
+    tenant_id = await desk.tenant()
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    generator = random.Random(7)
+    rows: list[tuple[Any, ...]] = []
+    for back in range(1, 1300):
+        minute, n = now - timedelta(minutes=back), generator.randrange(1, 9)
+        x = int(generator.random() < 0.01)
+        for stream, of_it in (("t1_disputed", x), ("t1_refused", int(generator.random() < 0.3)), ("t3_mismatch", x)):
+            if stream != "t1_refused" or of_it:
+                rows.append((tenant_id, stream, minute, n if stream != "t1_refused" else of_it, of_it))
+    async with desk.owner.cursor() as cursor:
+        await cursor.executemany(
+            "INSERT INTO evidence_buckets (tenant_id, stream, minute, instance, epoch, arbiter, flush_number, n, x, "
+            "flushed_at) VALUES (%s, %s, %s, 1, 0, 'ledger', 1, %s, %s, now() - INTERVAL '2 days')",
+            rows,
+        )
+        await cursor.execute(
+            "INSERT INTO evidence_subjects "
+            "(tenant_id, stream, minute, epoch, arbiter, subject, currency, events, amount) "
+            "SELECT tenant_id, stream, minute, 0, 'ledger', 'p' || extract(EPOCH FROM minute), 'USD', 1, 1 "
+            "FROM evidence_buckets WHERE x > 0"
+        )
+    earlier = now - timedelta(minutes=30)
+    await desk.evaluate(now=earlier)
+    async with desk.pools.connection() as conn:
+        kept = {(each.subject.key, each.subject.trigger): each for each in await verdict_repo.list_verdicts(conn)}
+        whole = await evidence_repo.list_buckets(
+            conn,
+            tenant_id,
+            since=now - timedelta(days=2),
+            until=now,
+            epoch=0,
+            arbiter=Arbiter.LEDGER,
+            late_after=timedelta(minutes=10),
+        )
+    read = 0
+    async for looked in Inputs(desk.pools).gather(now=now, kept=kept, tenant_id=tenant_id):
+        for part in looked.inputs:
+            read += len(part.buckets)
+            assert part.assess() == replace(part, buckets=tuple(whole[part.stream])).assess(), part.stream
+    assert read < sum(len(buckets) for buckets in whole.values()) / 4
 
 
 async def test_drill_down_names_players_classes_and_processes(desk: MonitorDesk) -> None:

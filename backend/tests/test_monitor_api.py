@@ -146,7 +146,7 @@ async def test_request_over_http_is_counted_and_flushed(desk: MonitorDesk, own_h
     async def is_flushed() -> bool:
         rows = await desk.one("SELECT count(*) FROM evidence_buckets WHERE tenant_id = %s AND x = 1", tenant_id)
         noise = await desk.one("SELECT count(*) FROM delivery_buckets WHERE NOT is_credible")
-        return (rows, noise) == (3, 1)
+        return bool((rows, noise) == (3, 1))
 
     await eventually(is_flushed, what=f"a flush within {DEADLINE_SECONDS} s")
     number = await desk.one("SELECT instance FROM evidence_buckets WHERE tenant_id = %s LIMIT 1", tenant_id)

@@ -178,14 +178,17 @@ async def list_buckets(
     epoch: int,
     arbiter: Arbiter,
     late_after: timedelta,
+    recent_since: datetime | None = None,
 ) -> Buckets:
     """A tenant's minutes in [since, until) under one arbiter, by stream, in order.
 
+    recent_since: before it, only minutes in which the sides disagreed, and the quiet ones as one; None for all.
     late_after: what was flushed so long after its minute changed a minute that had been judged.
     """
     window = {
         "tenant_id": tenant_id,
         "since": since,
+        "recent_since": max(since, recent_since or since),
         "until": until,
         "epoch": epoch,
         "arbiter": arbiter.value,
@@ -194,6 +197,10 @@ async def list_buckets(
     cursor = await conn.execute(SQL.list_buckets, {**window, "limit": BUCKETS_MAX})
     for stream, minute, n, x, flushed_at in await cursor.fetchall():
         counted[Stream(stream)][minute] = (n, x, flushed_at)
+    if recent_since is not None and recent_since > since:
+        cursor = await conn.execute(SQL.list_day_totals, window)
+        for stream, n in await cursor.fetchall():
+            _add_quiet(counted[Stream(stream)], n, before=recent_since)
     players: dict[tuple[Stream, datetime], set[str]] = defaultdict(set)
     cursor = await conn.execute(SQL.list_subjects, {**window, "limit": SUBJECTS_MAX})
     for stream, minute, subject in await cursor.fetchall():
@@ -212,9 +219,18 @@ async def list_buckets(
                 players=frozenset(players[(stream, minute)]),
                 is_revised=flushed_at > minute + MINUTE + late_after,
             )
-            for minute, (n, _, flushed_at) in minutes.items()
+            for minute, (n, _, flushed_at) in sorted(minutes.items())
         ]
     return buckets
+
+
+def _add_quiet(minutes: dict[datetime, tuple[int, int, datetime]], n: int, *, before: datetime) -> None:
+    """Put what the quiet minutes before a time came to into the last of them."""
+    quiet = n - sum(of_it for minute, (of_it, _, _) in minutes.items() if minute < before)
+    if quiet:
+        last = before - MINUTE
+        of_it, x, flushed_at = minutes.get(last, (0, 0, last))
+        minutes[last] = (of_it + quiet, x, flushed_at)
 
 
 async def list_swept(

@@ -73,9 +73,9 @@ async def count_rejections(conn: Connection, provider: str, *, until: datetime) 
     return Usual(hours={row[0]: HourCount(*row[1:]) for row in await cursor.fetchall()})
 
 
-async def find_pool(conn: Connection, *, until: datetime) -> float | None:
+async def find_pool(conn: Connection, *, now: datetime) -> float | None:
     """The rate of refusals that is usual in the fleet; None when nothing was decided."""
-    row = await (await conn.execute(SQL.find_pool, {"since": until - HISTORY, "until": until})).fetchone()
+    row = await (await conn.execute(SQL.find_pool, {"since": now - HISTORY})).fetchone()
     assert row is not None, "an aggregate returns a row"
     n, x = row
     return x / n if n else None

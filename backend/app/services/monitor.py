@@ -20,7 +20,7 @@ import psycopg
 import structlog
 
 from backend.app.domain.assessment import Assessment, Verdict
-from backend.app.domain.audit import Actor, ActorKind, AuditEntry
+from backend.app.domain.audit import Actor, AuditEntry
 from backend.app.domain.bucket import Trigger
 from backend.app.domain.detection import BROKEN_INVARIANTS, AssessmentInput, find_global_cause, find_worst
 from backend.app.domain.errors import TemporarilyUnavailable
@@ -34,26 +34,21 @@ from backend.app.domain.monitor import (
     VerdictNotFound,
     WatchedTenant,
     decide,
-    evidence_document,
 )
-from backend.app.domain.rollout_state import HoldKind
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.domain.thresholds import Thresholds
-from backend.app.repositories import audit_repo, job_repo, monitor_repo, verdict_repo
-from backend.app.repositories.database import Connection, Database
-from backend.app.repositories.monitor_repo import Lease, LeaseLost, NewDecision
-from backend.app.services import rollout_holds
-from backend.app.services.monitor_inputs import SANDBOX_PROVIDER, Inputs, Looked
+from backend.app.repositories import audit_repo, monitor_repo, verdict_repo
+from backend.app.repositories.database import Database
+from backend.app.repositories.monitor_repo import Lease, LeaseLost
+from backend.app.services.monitor_inputs import Inputs
+from backend.app.services.monitor_writes import REASON_LENGTH_MAX, SYSTEM, AcknowledgedMeanwhile, Judged, write
 
 log = structlog.get_logger()
 
 EVALUATE_SECONDS: Final = 30.0
 BUSY_SECONDS_MAX: Final = 5.0
-LOOK_JOB: Final = "monitor.look"
-REASON_LENGTH_MAX: Final = 500
 # A verdict that says nothing new is written down so often; what it remembers can be found again from the buckets.
 KEEP_EVERY: Final = timedelta(minutes=5)
-SYSTEM: Final = Actor(kind=ActorKind.SYSTEM, actor_id=None, label="monitor")
 
 
 class Rollbacks(Protocol):
@@ -96,23 +91,6 @@ class Evaluation:
     def decisions(self) -> int:
         """How many were taken."""
         return sum(each.decision_id is not None for each in self.subjects)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """A subject with its assessments; its inputs too, unless all is quiet and nothing can follow."""
-
-    looked: Looked
-    assessments: tuple[Assessment, ...]
-    before: KeptVerdict | None
-
-    @property
-    def verdict_before(self) -> Verdict:
-        return Verdict.NO_DATA if self.before is None else self.before.verdict
-
-    @property
-    def evaluated_before(self) -> datetime | None:
-        return None if self.before is None else self.before.evaluated_at
 
 
 class Monitor:
@@ -272,12 +250,12 @@ class Monitor:
         thresholds: Thresholds | None,
         lease: Lease | None = None,
         is_past: bool = False,
-    ) -> list[tuple[_Judged, Situation]]:
+    ) -> list[tuple[Judged, Situation]]:
         """Every subject with its assessments and its situation; those whose ledger decides first."""
         async with self._database.connection() as conn:
             verdicts = [] if is_past else await verdict_repo.list_verdicts(conn)
         kept = {(each.subject.key, each.subject.trigger): each for each in verdicts}
-        judged: list[_Judged] = []
+        judged: list[Judged] = []
         async for looked in self._inputs.gather(
             now=now,
             kept=kept,
@@ -289,7 +267,7 @@ class Monitor:
             # Not in the loop that answers requests: a day of a busy tenant is some milliseconds of computing.
             assessments = await asyncio.to_thread(_assess, looked.inputs)
             before = kept.get((looked.subject.key, looked.subject.trigger))
-            each = _Judged(looked=looked, assessments=assessments, before=before)
+            each = Judged(looked=looked, assessments=assessments, before=before)
             judged.append(each if _may_matter(each) else replace(each, looked=replace(looked, inputs=())))
             if lease is not None and len(judged) % 100 == 0:
                 async with self._database.connection() as conn:
@@ -299,7 +277,7 @@ class Monitor:
         causes = _global_causes(judged)
         return [(each, await self._situation(each, causes, now=now)) for each in judged]
 
-    async def _situation(self, judged: _Judged, causes: Mapping[Trigger, bool], *, now: datetime) -> Situation:
+    async def _situation(self, judged: Judged, causes: Mapping[Trigger, bool], *, now: datetime) -> Situation:
         tenant = judged.looked.tenant
         if tenant is None or not judged.looked.inputs:
             return Situation(
@@ -323,7 +301,7 @@ class Monitor:
             is_broken=not BROKEN_INVARIANTS.isdisjoint(judged.looked.inputs[0].surroundings.broken),
         )
 
-    async def _settle(self, lease: Lease, judged: _Judged, situation: Situation, *, now: datetime) -> Evaluated:
+    async def _settle(self, lease: Lease, judged: Judged, situation: Situation, *, now: datetime) -> Evaluated:
         """Write down and do what follows for one subject."""
         subject = judged.looked.subject
         decided = decide(subject, judged.assessments, situation)
@@ -331,8 +309,8 @@ class Monitor:
         decision_id = None
         if decided.is_due or _is_to_be_kept(judged.before, decided, now=now):
             try:
-                decision_id = await self._write(lease, judged, situation, decided, now=now)
-            except (_AcknowledgedMeanwhile, psycopg.errors.UniqueViolation) as error:
+                decision_id = await write(self._database, lease, judged, situation, decided, now=now)
+            except (AcknowledgedMeanwhile, psycopg.errors.UniqueViolation) as error:
                 # Somebody was quicker; what is due stays due.
                 log.info("monitor.left_to_next", subject=subject.key, why=type(error).__name__)
                 return evaluated
@@ -342,40 +320,6 @@ class Monitor:
         if tenant is not None and decided.wants_rollback and situation.is_enforced:
             is_rolled_back = await self._roll_back(lease, tenant, decided, decision_id=decision_id)
         return replace(evaluated, decision_id=decision_id, is_rolled_back=is_rolled_back)
-
-    async def _write(
-        self, lease: Lease, judged: _Judged, situation: Situation, decided: Decided, *, now: datetime
-    ) -> UUID | None:
-        subject, inputs = judged.looked.subject, judged.looked.inputs
-        decision_id = None
-        async with self._database.transaction() as conn:
-            await monitor_repo.hold_lease(conn, lease)
-            if decided.is_due:
-                assert inputs, "a verdict that may change keeps its inputs"
-                decision_id = await monitor_repo.insert_decision(
-                    conn,
-                    subject.tenant_id,
-                    NewDecision(
-                        subject=subject,
-                        verdict_before=judged.verdict_before.value,
-                        decided=decided,
-                        epoch=situation.epoch,
-                        evidence=evidence_document(subject, inputs, situation, decided),
-                        thresholds=inputs[0].thresholds.to_json(),
-                        decided_at=now,
-                    ),
-                    lease=lease,
-                )
-                await _place_holds(conn, subject, decided, decision_id=decision_id)
-                await _defer_looks(conn, subject, decided, decision_id=decision_id)
-                await _audit(conn, subject, judged.verdict_before, decided, decision_id=decision_id)
-            if not await verdict_repo.keep(
-                conn, subject, decided, decision_id=decision_id, before=judged.before, now=now
-            ):
-                raise _AcknowledgedMeanwhile
-        if decision_id is not None:
-            _tell(subject, judged.verdict_before, decided, decision_id=decision_id, is_sandbox=situation.is_sandbox)
-        return decision_id
 
     async def _roll_back(
         self, lease: Lease, tenant: WatchedTenant, decided: Decided, *, decision_id: UUID | None
@@ -409,21 +353,17 @@ class Monitor:
         return True
 
 
-class _AcknowledgedMeanwhile(Exception):
-    """A person has taken note of the verdict between reading and writing it."""
-
-
 def _assess(inputs: Sequence[AssessmentInput]) -> tuple[Assessment, ...]:
     return tuple(each.assess() for each in inputs)
 
 
-def _may_matter(judged: _Judged) -> bool:
+def _may_matter(judged: Judged) -> bool:
     return judged.verdict_before.severity > 0 or any(
         each.verdict.severity > 0 or each.observed.severity > 0 for each in judged.assessments
     )
 
 
-def _global_causes(judged: Sequence[_Judged]) -> dict[Trigger, bool]:
+def _global_causes(judged: Sequence[Judged]) -> dict[Trigger, bool]:
     by_trigger: dict[Trigger, dict[str, Assessment]] = {}
     for each in judged:
         if each.looked.tenant is not None and not each.looked.tenant.is_sandbox:
@@ -433,7 +373,7 @@ def _global_causes(judged: Sequence[_Judged]) -> dict[Trigger, bool]:
     return {trigger: find_global_cause(those, thresholds=thresholds) for trigger, those in by_trigger.items()}
 
 
-def _thresholds_of(judged: Sequence[tuple[_Judged, Situation | None]], thresholds: Thresholds | None) -> Thresholds:
+def _thresholds_of(judged: Sequence[tuple[Judged, Situation | None]], thresholds: Thresholds | None) -> Thresholds:
     """Those that were judged by; they are the same for all."""
     found = (each.looked.inputs[0].thresholds for each, _ in judged if each.looked.inputs)
     return thresholds or next(found, Thresholds())
@@ -446,76 +386,3 @@ def _is_to_be_kept(before: KeptVerdict | None, decided: Decided, *, now: datetim
         or decided.verdict.severity > 0
         or now - before.evaluated_at >= KEEP_EVERY
     )
-
-
-async def _place_holds(conn: Connection, subject: Subject, decided: Decided, *, decision_id: UUID) -> None:
-    for plan in decided.holds:
-        await rollout_holds.place(
-            conn,
-            HoldKind(plan.kind),
-            None if plan.is_of_fleet else subject.tenant_id,
-            reason=plan.reason[:REASON_LENGTH_MAX],
-            # From now on, whatever moment was looked at.
-            until=None if plan.lasts is None else datetime.now(UTC) + plan.lasts,
-            actor=SYSTEM,
-            decision_id=decision_id,
-        )
-
-
-async def _defer_looks(conn: Connection, subject: Subject, decided: Decided, *, decision_id: UUID) -> None:
-    if subject.tenant_id is None:
-        return
-    for action in decided.looks:
-        await job_repo.defer(
-            conn,
-            LOOK_JOB,
-            {
-                "decision_id": str(decision_id),
-                "tenant_id": str(subject.tenant_id),
-                "action": action.value,
-            },
-            lock=f"{LOOK_JOB} {subject.tenant_id}",
-        )
-
-
-async def _audit(conn: Connection, subject: Subject, before: Verdict, decided: Decided, *, decision_id: UUID) -> None:
-    await audit_repo.insert(
-        conn,
-        subject.tenant_id,
-        AuditEntry(
-            actor=SYSTEM,
-            action="monitor.decided",
-            object_kind="monitor_decision",
-            object_id=str(decision_id),
-            reason=decided.sentences["en"],
-            before={"trigger": subject.trigger.value, "verdict": before.value},
-            after={
-                "trigger": subject.trigger.value,
-                "verdict": decided.verdict.value,
-                "automatic": ", ".join(step.action.value for step in decided.automatic) or None,
-            },
-        ),
-    )
-
-
-def _tell(subject: Subject, before: Verdict, decided: Decided, *, decision_id: UUID, is_sandbox: bool) -> None:
-    worst = decided.worst
-    facts = {
-        "subject_kind": subject.kind.value,
-        "subject": subject.key,
-        "trigger": subject.trigger.value,
-        "stream": worst.stream.value,
-        "verdict_before": before.value,
-        "verdict": decided.verdict.value,
-        "decision_id": str(decision_id),
-        "automatic": [step.action.value for step in decided.automatic],
-        "recommended": [step.action.value for step in decided.recommended],
-        "x_60": worst.x_60,
-        "n_60": worst.n_60,
-        "distinct_players_60": worst.distinct_players_60,
-        "sentence": decided.sentences["en"],
-    }
-    # Error level means that somebody must act, and nobody must because of a fault that we planted.
-    is_planted = is_sandbox or subject.key == SANDBOX_PROVIDER
-    level = log.info if is_planted else log.error if decided.verdict.severity > 1 else log.warning
-    level("monitor.decided", **facts)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from backend.app.domain.assessment import Latched, Surroundings
 from backend.app.domain.baseline import PAIRED_BASELINE, RATE_MIN, Baseline, control_ratio
-from backend.app.domain.bucket import Bucket, Stream, Trigger
+from backend.app.domain.bucket import MINUTE, Bucket, Stream, Trigger
 from backend.app.domain.census import DifferenceClass
 from backend.app.domain.detection import AssessmentInput
 from backend.app.domain.monitor import STREAMS, KeptVerdict, Subject, SubjectKind, WatchedTenant
@@ -23,6 +23,9 @@ from backend.app.repositories.database import Connection, Database
 
 # What is usual while the legacy column decides is found anew so often; while the ledger does, never.
 USUAL_LASTS: Final = timedelta(days=1)
+# Of so many tenants in one evaluation.
+FOUND_ANEW_MAX: Final = 20
+NOTHING_USUAL: Final = Usual(hours={})
 # A fleet of which nothing is known.
 POOL_UNKNOWN: Final = 0.05
 TENANT_STREAMS: Final = sum(len(STREAMS[trigger]) for trigger in (Trigger.T1, Trigger.T3))
@@ -53,8 +56,9 @@ class Moment:
 
     @property
     def since(self) -> datetime:
-        """The first minute to look at."""
-        return self.now - timedelta(minutes=self.thresholds.history_minutes + 5)
+        """The first minute to look at: a day before the last closed one."""
+        last = (self.now - MINUTE - timedelta(seconds=self.thresholds.grace_seconds)).replace(second=0, microsecond=0)
+        return last - (self.thresholds.history_minutes - 1) * MINUTE
 
     @property
     def late_after(self) -> timedelta:
@@ -69,7 +73,8 @@ class Inputs:
         self._database = database
         # By provider and hour: what is usual there needs no better, and costs a fortnight's rows.
         self._usual: dict[tuple[str, datetime], Usual] = {}
-        self._pool: tuple[datetime, float] | None = None
+        # In this evaluation.
+        self._found_anew = 0
 
     async def gather(
         self,
@@ -86,6 +91,7 @@ class Inputs:
         kept: verdicts as they stand, by subject and trigger. thresholds: in the place of those for this fleet.
         Tenants whose ledger decides come first.
         """
+        self._found_anew = 0
         async with self._database.connection() as conn:
             tenants = await monitor_repo.list_tenants(conn, tenant_id)
             if is_past:
@@ -122,17 +128,10 @@ class Inputs:
                 is_blind=counters.is_blind and not is_past,
                 clock_skew_seconds=0.0 if is_past else counters.clock_skew_seconds,
             ),
-            pool=await self._find_pool(conn, now=now),
+            pool=await usual_repo.find_pool(conn, now=now) or POOL_UNKNOWN,
             ratio=await _find_ratio(conn, now=now),
             is_past=is_past,
         )
-
-    async def _find_pool(self, conn: Connection, *, now: datetime) -> float:
-        hour = _hour_of(now)
-        if self._pool is None or self._pool[0] != hour:
-            found = await usual_repo.find_pool(conn, until=hour)
-            self._pool = (hour, POOL_UNKNOWN if found is None else found)
-        return self._pool[1]
 
     async def _look_at_tenant(
         self, conn: Connection, tenant: WatchedTenant, *, moment: Moment, kept: Kept
@@ -145,13 +144,14 @@ class Inputs:
             epoch=tenant.epoch,
             arbiter=tenant.arbiter,
             late_after=moment.late_after,
+            recent_since=_recent_since(kept, tenant, moment=moment),
         )
         counted_from = tenant.counted_from or _first_minute(buckets)
         swept = await evidence_repo.list_swept(
             conn, tenant.id, since=max(moment.since, counted_from or moment.since), until=moment.now
         )
         buckets = {**buckets, Stream.T3_MISMATCH: with_swept(buckets[Stream.T3_MISMATCH], swept)}
-        usual = await _find_usual(conn, tenant, moment=moment)
+        usual = await self._find_usual(conn, tenant, moment=moment)
         surroundings = Surroundings(
             counted_from=counted_from,
             is_blind=moment.surroundings.is_blind,
@@ -182,6 +182,21 @@ class Inputs:
             )
             looked.append(Looked(subject=subject, inputs=inputs, tenant=tenant))
         return looked
+
+    async def _find_usual(self, conn: Connection, tenant: WatchedTenant, *, moment: Moment) -> Usual:
+        """What is usual for a tenant. Finding it anew reads a fortnight, so that some tenants' turn comes later."""
+        found = await usual_repo.find(conn, tenant.id, epoch=tenant.epoch, arbiter=tenant.arbiter)
+        if found is not None and (tenant.is_enforced or found.found_at > moment.now - USUAL_LASTS):
+            return found.usual
+        if self._found_anew >= FOUND_ANEW_MAX:
+            return NOTHING_USUAL if found is None else found.usual
+        self._found_anew += 1
+        # Of the time before the ledger decided, so that what enforcing brings is not taken for usual.
+        until = tenant.counted_from if tenant.is_enforced and tenant.counted_from else _hour_of(moment.now)
+        usual = await usual_repo.count_refusals(conn, tenant.id, until=until)
+        if not moment.is_past:
+            await usual_repo.keep(conn, tenant.id, usual, epoch=tenant.epoch, arbiter=tenant.arbiter, now=moment.now)
+        return usual
 
     async def _look_at_provider(self, conn: Connection, provider: str, *, moment: Moment, kept: Kept) -> Looked:
         buckets = await evidence_repo.list_delivery_buckets(
@@ -235,18 +250,6 @@ async def _as_then(conn: Connection, tenant: WatchedTenant, *, at: datetime) -> 
     return tenant._replace(epoch=epoch, arbiter=arbiter, counted_from=None, broken=())
 
 
-async def _find_usual(conn: Connection, tenant: WatchedTenant, *, moment: Moment) -> Usual:
-    found = await usual_repo.find(conn, tenant.id, epoch=tenant.epoch, arbiter=tenant.arbiter)
-    if found is not None and (tenant.is_enforced or found.found_at > moment.now - USUAL_LASTS):
-        return found.usual
-    # Of the time before the ledger decided, so that what enforcing brings is not taken for usual.
-    until = tenant.counted_from if tenant.is_enforced and tenant.counted_from else _hour_of(moment.now)
-    usual = await usual_repo.count_refusals(conn, tenant.id, until=until)
-    if not moment.is_past:
-        await usual_repo.keep(conn, tenant.id, usual, epoch=tenant.epoch, arbiter=tenant.arbiter, now=moment.now)
-    return usual
-
-
 async def _find_ratio(conn: Connection, *, now: datetime) -> float:
     control = await usual_repo.list_control(conn, since=now - timedelta(hours=1), until=now)
     return control_ratio(
@@ -260,6 +263,22 @@ def _baseline(stream: Stream, usual: Usual, *, moment: Moment) -> Baseline:
     if stream.is_paired:
         return PAIRED_BASELINE
     return usual.baseline(now=moment.now, pool=moment.pool, ratio=moment.ratio)
+
+
+def _recent_since(kept: Kept, tenant: WatchedTenant, *, moment: Moment) -> datetime | None:
+    """From when on every minute is needed: an hour before what is folded into all the scores. None: all of them."""
+    checkpoints = []
+    for trigger in (Trigger.T1, Trigger.T3):
+        known = kept.get((str(tenant.id), trigger))
+        for stream in STREAMS[trigger]:
+            latched = None if known is None else known.latches.get(stream)
+            if latched is None or latched.checkpoint is None or latched.version != moment.thresholds.version:
+                return None
+            checkpoints.append(latched.checkpoint.until)
+    since = min(checkpoints)
+    if tenant.counted_from is not None and since <= tenant.counted_from:
+        return None
+    return since - timedelta(minutes=moment.thresholds.window_minutes + moment.thresholds.cell_minutes)
 
 
 def _latched(kept: Kept, subject: Subject, stream: Stream) -> Latched | None:

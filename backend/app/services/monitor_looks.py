@@ -16,7 +16,7 @@ from backend.app.repositories import monitor_repo
 from backend.app.repositories.database import Database
 from backend.app.services.backfill import WalletBackfill
 from backend.app.services.census import Census
-from backend.app.services.monitor import LOOK_JOB, SYSTEM
+from backend.app.services.monitor_writes import LOOK_JOB, SYSTEM
 
 log = structlog.get_logger()
 

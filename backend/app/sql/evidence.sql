@@ -181,23 +181,60 @@ LEFT JOIN LATERAL (
 ORDER BY named.place;
 
 -- name: list_buckets
--- A tenant's minutes of all streams under one arbiter, all processes together, and when the last of them was flushed.
+-- A tenant's minutes of all streams under one arbiter, all processes together, and when the last of them was flushed. Of the
+-- time before recent_since only minutes in which the sides disagreed: of a quiet one nothing is asked so long after.
 SELECT
     kept.stream,
     kept.minute,
     sum(kept.n)::BIGINT AS n,
     sum(kept.x)::BIGINT AS x,
     max(kept.flushed_at) AS flushed_at
-FROM evidence_buckets AS kept
-WHERE
-    kept.tenant_id = %(tenant_id)s
-    AND kept.minute >= %(since)s
-    AND kept.minute < %(until)s
-    AND kept.epoch = %(epoch)s
-    AND kept.arbiter = %(arbiter)s
+FROM (
+    SELECT recent.*
+    FROM evidence_buckets AS recent
+    WHERE
+        recent.tenant_id = %(tenant_id)s
+        AND recent.stream IN ('t1_disputed', 't1_overpaid', 't1_refused', 't3_mismatch')
+        AND recent.minute >= %(recent_since)s
+        AND recent.minute < %(until)s
+    UNION ALL
+    SELECT older.*
+    FROM (
+        SELECT DISTINCT disagreed.minute
+        FROM evidence_buckets AS disagreed
+        WHERE
+            disagreed.tenant_id = %(tenant_id)s
+            AND disagreed.minute >= %(since)s
+            AND disagreed.minute < %(recent_since)s
+            AND disagreed.x > 0
+            AND disagreed.stream <> 't1_refused'
+    ) AS disagreed
+    INNER JOIN evidence_buckets AS older
+        ON older.tenant_id = %(tenant_id)s
+        AND older.stream IN ('t1_disputed', 't1_overpaid', 't1_refused', 't3_mismatch')
+        AND older.minute = disagreed.minute
+) AS kept
+WHERE kept.epoch = %(epoch)s AND kept.arbiter = %(arbiter)s
 GROUP BY kept.stream, kept.minute
 ORDER BY kept.stream, kept.minute
 LIMIT %(limit)s;
+
+-- name: list_day_totals
+-- How much was counted in a time that is not read minute by minute.
+SELECT
+    kept.stream,
+    sum(kept.n)::BIGINT AS n
+FROM evidence_buckets AS kept
+WHERE
+    kept.tenant_id = %(tenant_id)s
+    AND kept.stream IN ('t1_disputed', 't3_mismatch')
+    AND kept.minute >= %(since)s
+    AND kept.minute < %(recent_since)s
+    AND kept.epoch = %(epoch)s
+    AND kept.arbiter = %(arbiter)s
+GROUP BY kept.stream
+ORDER BY kept.stream
+LIMIT 10;
 
 -- name: list_subjects
 -- Who is behind x in a tenant under one arbiter, minute by minute.

@@ -56,17 +56,13 @@ GROUP BY hour
 ORDER BY hour;
 
 -- name: find_pool
--- Decisions of all tenants, and of these refused.
+-- What is usual for all tenants together, as it was found for each of them lately.
 SELECT
-    coalesce(sum(kept.n) FILTER (WHERE kept.stream = 't1_disputed'), 0)::BIGINT AS n,
-    coalesce(sum(kept.x) FILTER (WHERE kept.stream = 't1_refused'), 0)::BIGINT AS x
-FROM evidence_buckets AS kept
+    coalesce(sum(kept.n), 0)::BIGINT AS n,
+    coalesce(sum(kept.x), 0)::BIGINT AS x
+FROM monitor_baselines AS kept
 INNER JOIN tenants AS tenant ON tenant.id = kept.tenant_id
-WHERE
-    kept.minute >= %(since)s
-    AND kept.minute < %(until)s
-    AND kept.stream IN ('t1_disputed', 't1_refused')
-    AND NOT tenant.is_sandbox;
+WHERE kept.stream = 't1_refused' AND kept.found_at >= %(since)s AND NOT tenant.is_sandbox;
 
 -- name: list_control
 -- The last hour of tenants whose legacy column decides, each with what is usual for it: what happens to them is not done

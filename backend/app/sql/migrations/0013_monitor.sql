@@ -41,6 +41,9 @@ CREATE TABLE evidence_buckets (
     CONSTRAINT evidence_buckets_count_check CHECK (0 <= x AND x <= n)
 ) WITH (fillfactor = 70);
 CREATE INDEX evidence_buckets_minute_index ON evidence_buckets (minute);
+-- The minutes in which the sides disagreed: few, and looked for through a whole day.
+CREATE INDEX evidence_buckets_disagreed_index ON evidence_buckets (tenant_id, minute)
+WHERE x > 0 AND stream <> 't1_refused';
 
 -- Who is behind x: players, by minute; the first of them where there are many. amount: minor units at stake.
 CREATE TABLE evidence_subjects (
