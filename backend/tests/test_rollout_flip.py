@@ -1,6 +1,8 @@
 """The flip to the ledger: what it needs, what it leaves behind, and what it does not do."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,10 +22,12 @@ from backend.app.services.rollout_verification import verify
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,
+    connect_owner,
     deposit,
     hold,
     make_player,
     make_tenant,
+    open_pools,
     post,
     post_one,
     set_legacy,
@@ -32,6 +36,26 @@ from backend.tests.factories import (
 )
 from backend.tests.invariants import assert_sound
 from backend.tests.rollout_desk import ACTOR, WHY, Flip, RolloutDesk, desk_on
+
+
+# A database of this module's own: whoever else registers in the shared one is a writer that the gates look at.
+@pytest.fixture(scope="module")
+def database(server: Any) -> Iterator[Database]:
+    made = server.create()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture(scope="module")
+async def pools(database: Database) -> AsyncIterator[Pools]:
+    async with open_pools(database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def owner(database: Database) -> AsyncIterator[Owner]:
+    async with connect_owner(database) as conn:
+        yield conn
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """The way back: never refused, in no state, and nothing is lost on it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -51,6 +52,26 @@ SELECT
     'overtaken', '', 'mockpsp'
 FROM ledger_transactions WHERE player_id = %s ORDER BY wallet_version DESC LIMIT 1
 """
+
+
+# A database of this module's own: whoever else registers in the shared one is a writer that the gates look at.
+@pytest.fixture(scope="module")
+def database(server: Any) -> Iterator[Database]:
+    made = server.create()
+    yield made
+    server.drop(made)
+
+
+@pytest.fixture(scope="module")
+async def pools(database: Database) -> AsyncIterator[Pools]:
+    async with open_pools(database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def owner(database: Database) -> AsyncIterator[Owner]:
+    async with connect_owner(database) as conn:
+        yield conn
 
 
 @pytest.fixture(scope="module")
