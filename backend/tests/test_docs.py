@@ -41,9 +41,9 @@ TERMS_OF_THE_CODE = (
     "backfill", "batch", "capture", "census", "clearing", "control total", "coverage", "deposit", "drift", "effective",
     "enforce", "epoch", "event", "fence", "finding", "flag", "flip", "fold", "gate", "group commit", "held", "hold",
     "idempotency key", "in transit", "inbox", "journal", "kill switch", "lane", "ledger", "legacy column", "minor unit",
-    "mismatch", "opening", "override", "payout", "pending", "player", "provider", "reconciliation", "refusal", "rehearsal", "replay",
-    "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage", "tenant", "transaction", "trigger",
-    "verdict", "wallet", "wallet version", "wave", "withdrawal",
+    "mismatch", "opening", "override", "payout", "pending", "player", "provider", "reconciliation", "refusal",
+    "rehearsal", "replay", "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage", "tenant",
+    "transaction", "trigger", "verdict", "wallet", "wallet version", "wave", "withdrawal",
 )  # fmt: skip
 
 
