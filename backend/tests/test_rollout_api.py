@@ -129,6 +129,9 @@ async def test_status_says_where_a_tenant_stands_and_why(desk: RolloutDesk, boss
     assert (await status())["stage"] == "observing"
     rehearsed = await desk.rollout.rehearse(tenant_id, reason="a test", actor=ACTOR)
     assert rehearsed.epoch == 2
+    # The monitor has to have looked at it once.
+    assert (await status())["stage"] == "observing"
+    assert (await boss.post("/ops/rollout/evaluate")).status_code in {200, 201}
     found = await status()
     assert (found["stage"], found["changes"], found["triggers"]) == ("ready", [], [])
     await boss.post(enforce(tenant_id), {"enabled": True, "reason": "ready"})

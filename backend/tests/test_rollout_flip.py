@@ -17,6 +17,7 @@ from backend.app.domain.rollout_state import AlreadyEnforced, FenceBusy, HoldKin
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories import rollout_repo, withdrawal_repo
 from backend.app.repositories.database import Database as Pools
+from backend.app.repositories.rollout_documents import facts_document
 from backend.app.services import rollout_fence, rollout_holds
 from backend.app.services.rollout_verification import verify
 from backend.tests.conftest import Database
@@ -365,7 +366,7 @@ async def test_flip_without_the_fence_is_refused_by_the_database(desk: RolloutDe
                 expires_at=None,
                 reason=WHY,
                 actor=ACTOR,
-                facts=rollout_repo.facts_document(),
+                facts=facts_document(),
                 attestation=[],
             )
 

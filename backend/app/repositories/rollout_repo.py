@@ -1,7 +1,7 @@
 """Flips of the arbiter in PostgreSQL: fences, sums, changes (sql/rollout.sql, functions/rollout_*_v1.sql)."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -9,16 +9,18 @@ from psycopg.types.json import Jsonb
 
 from backend.app import sql
 from backend.app.domain.audit import Actor
-from backend.app.domain.gates import Gate
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.rollout_state import ArbiterChange, AttestedCurrency, Sides, add_sides
 from backend.app.repositories.database import Connection
+from backend.app.repositories.rollout_documents import actor_document
 
 SQL = sql.load("rollout")
 
 # One wait for a fence, as rollout_fence_v1 makes it, and not another one.
 ONE_WAIT_MS: Final = 1
 PAGE: Final = 5_000
+# No transaction of the service is open for longer: the server ends those that say nothing (repositories/database.py).
+TOUCH_MARGIN: Final = timedelta(seconds=20)
 
 
 class TenantMode(NamedTuple):
@@ -30,6 +32,13 @@ class TenantMode(NamedTuple):
     is_shadow_on: bool
     enforce_source: str
     override: bool | None
+
+
+class TouchFloors(NamedTuple):
+    """The smallest ids that count as new, in the order of the query's columns."""
+
+    entry_floor: UUID
+    player_floor: UUID
 
 
 class Touched(NamedTuple):
@@ -63,37 +72,6 @@ class MismatchedWallet(NamedTuple):
     ledger_pending: int
     occurrences: int
     last_seen_at: datetime
-
-
-def actor_document(actor: Actor) -> Jsonb:
-    """An actor as the functions take it."""
-    return Jsonb(
-        {
-            "kind": actor.kind.value,
-            "id": None if actor.actor_id is None else str(actor.actor_id),
-            "label": actor.label,
-            "request_id": actor.request_id,
-        }
-    )
-
-
-def facts_document(
-    *,
-    waived: Collection[Gate] = (),
-    gates: Sequence[dict[str, Any]] | None = None,
-    fence_waited_ms: int | None = None,
-    is_automatic: bool = False,
-    decision_id: UUID | None = None,
-) -> Jsonb:
-    """What is kept with a flip beside who, why and when."""
-    facts: dict[str, Any] = {"is_automatic": is_automatic, "waived_gates": sorted(waived)}
-    if gates is not None:
-        facts["gates"] = gates
-    if fence_waited_ms is not None:
-        facts["fence_waited_ms"] = fence_waited_ms
-    if decision_id is not None:
-        facts["decision_id"] = str(decision_id)
-    return Jsonb(facts)
 
 
 async def find_tenant_id(conn: Connection, *, name: str) -> UUID | None:
@@ -186,17 +164,17 @@ async def attest_whole(conn: Connection, tenant_id: UUID, *, players_max: int | 
         after_id = rows[0][12]
 
 
-async def find_touch_floor(conn: Connection) -> UUID:
-    """The smallest id of a row that this snapshot may not see; ask before anything else in it."""
-    row = await (await conn.execute(SQL.find_touch_floor)).fetchone()
+async def find_touch_floors(conn: Connection, tenant_id: UUID) -> TouchFloors:
+    """The smallest ids of rows that a snapshot taken from now on may not see."""
+    row = await (await conn.execute(SQL.find_touch_floors, {"tenant_id": tenant_id, "margin": TOUCH_MARGIN})).fetchone()
     assert row is not None, "an aggregate returns its row"
-    return UUID(str(row[0]))
+    return TouchFloors._make(row)
 
 
-async def find_touched(conn: Connection, tenant_id: UUID, *, floor: UUID, limit: int) -> Touched:
-    """Players whose wallets were written since a floor."""
+async def find_touched(conn: Connection, tenant_id: UUID, *, floors: TouchFloors, limit: int) -> Touched:
+    """Players whose wallets were written since the floors."""
     row = await (
-        await conn.execute(SQL.find_touched, {"tenant_id": tenant_id, "floor": floor, "limit": limit})
+        await conn.execute(SQL.find_touched, {"tenant_id": tenant_id, **floors._asdict(), "limit": limit})
     ).fetchone()
     assert row is not None, "one row without a table"
     return Touched._make(row)

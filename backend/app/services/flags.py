@@ -20,6 +20,7 @@ from backend.app.domain.tenant import TenantNotFound
 from backend.app.psp.registry import SCHEMES
 from backend.app.repositories import flag_repo, rollout_repo
 from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.rollout_documents import facts_document
 from backend.app.services.rollout import Prepared, Rollout
 from backend.app.services.rollout_fence import (
     FENCE_SECONDS_MAX,
@@ -168,7 +169,7 @@ class Flags:
                     before,
                     reason=wish.reason,
                     actor=actor,
-                    facts=rollout_repo.facts_document(),
+                    facts=facts_document(),
                     budget_ms=SETTLE_BUDGET_MS,
                 )
                 return True

@@ -29,6 +29,7 @@ from backend.app.domain.rollout_state import AlreadyEnforced, ArbiterChange, Fen
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories import flag_repo, rollout_repo
 from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.rollout_documents import facts_document
 from backend.app.repositories.rollout_repo import TenantMode
 from backend.app.services.admins import system_actor
 from backend.app.services.census import Census
@@ -99,7 +100,7 @@ class Rollout:
                     expires_at=expires_at,
                     reason=reason,
                     actor=actor,
-                    facts=rollout_repo.facts_document(
+                    facts=facts_document(
                         waived=[each.gate for each in results if each.is_waived],
                         gates=[gate_document(each, tenant_id=tenant_id) for each in results],
                         fence_waited_ms=waited_ms,
@@ -150,7 +151,7 @@ class Rollout:
         mode = await self._mode(tenant_id)
         if mode.arbiter is Arbiter.LEDGER:
             raise AlreadyEnforced
-        facts = rollout_repo.facts_document()
+        facts = facts_document()
 
         async def there_and_back(conn: Connection, waited_ms: int) -> Rehearsal:
             sides = await rollout_repo.attest_whole(conn, tenant_id, players_max=self._inside_players_max)
@@ -247,7 +248,7 @@ class Rollout:
         is_automatic: bool,
         override: bool | None,
     ) -> list[ArbiterChange]:
-        facts = rollout_repo.facts_document(is_automatic=is_automatic, decision_id=decision_id)
+        facts = facts_document(is_automatic=is_automatic, decision_id=decision_id)
         async with self._database.urgent_transaction() as conn:
             await rollout_repo.keep_short(conn, timeout_ms=ROLLBACK_MS_MAX)
             changes = await rollout_repo.roll_back(
