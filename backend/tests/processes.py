@@ -51,6 +51,11 @@ class ServeProcess:
         return printed.stdout.strip()
 
     @property
+    def environment(self) -> dict[str, str]:
+        """What it was started with."""
+        return dict(self._environment)
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         assert self._process is not None

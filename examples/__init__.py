@@ -1,0 +1,1 @@
+"""Programs that use Hakem from outside, over HTTP."""
