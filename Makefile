@@ -2,7 +2,7 @@
 # beside each package-lock.json.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format bench schema docs lock clean
+.PHONY: help setup run test e2e check format bench schema docs lock clean
 
 TEST_WORKERS ?= 4
 BIN := .venv/bin
@@ -12,12 +12,13 @@ BIN := .venv/bin
 SETUP_KEY := $(shell cat requirements-dev.lock pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 STAMP := .venv/setup-$(SETUP_KEY)
 # Folders with a package-lock.json that set-up installs.
-NPM_FOLDERS := backend/app/console/assets
+NPM_FOLDERS := backend/app/console/assets e2e
 
 help:
 	@echo "make setup   install the locked packages (needs Python 3.11 or newer)"
 	@echo "make run     set up, then serve a demo with its own PostgreSQL"
-	@echo "make test    set up, then run every test"
+	@echo "make test    set up, then run every test, those in a browser included"
+	@echo "make e2e     set up, then run the browser tests only; one of them: make e2e SPEC=tests/finance-withdrawals-smoke.spec.ts"
 	@echo "make check   format, lint, types, floors, SQL"
 	@echo "make bench   set up, then measure"
 	@echo "make schema  write backend/app/sql/schema.sql from the migrations"
@@ -51,6 +52,10 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+	$(BIN)/python -m backend.scripts.browser_tests
+
+e2e: setup
+	$(BIN)/python -m backend.scripts.browser_tests $(SPEC)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -84,5 +89,5 @@ lock: setup
 clean:
 	@if [ -x $(BIN)/hakem ] && [ -d var/postgres ]; then HAKEM_HOME=var DATABASE_URL= $(BIN)/hakem db stop; fi
 	rm -rf .venv var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	rm -rf $(NPM_FOLDERS:%=%/node_modules)
+	rm -rf $(NPM_FOLDERS:%=%/node_modules) e2e/test-results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -28,7 +28,7 @@ GLOSSARY = CHECKOUT / "docs" / "glossary.md"
 # A path of ours as prose writes it: in backticks, from the root of the repository.
 PATH = re.compile(r"`((?:backend|bench|deploy|docs|e2e)/[\w./-]*\w/?)`")
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-MAKE_TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
+MAKE_TARGET = re.compile(r"^([a-z0-9]+):", re.MULTILINE)
 
 # Put together from pieces so that this file does not find itself.
 REGISTRIES = tuple(
@@ -94,7 +94,7 @@ def test_every_make_target_that_is_named_exists() -> None:
     targets = set(MAKE_TARGET.findall((CHECKOUT / "Makefile").read_text("utf-8")))
     for document in documents():
         named = set(
-            re.findall(r"`make ([a-z]+)[^`]*`|^(?:    )?make ([a-z]+)", document.read_text("utf-8"), re.MULTILINE)
+            re.findall(r"`make ([a-z0-9]+)[^`]*`|^(?:    )?make ([a-z0-9]+)", document.read_text("utf-8"), re.MULTILINE)
         )
         assert {name for pair in named for name in pair if name} <= targets, document.name
     assert {"setup", "run", "test"} <= targets

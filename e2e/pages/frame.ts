@@ -8,7 +8,7 @@ export class Frame {
 
   constructor(readonly page: Page) {
     this.navigation = page.getByRole("navigation", { name: /^(Main navigation|Ana gezinme)$/ });
-    this.account = page.getByLabel(/^(Your account|Hesabınız)$/);
+    this.account = page.locator("summary", { hasText: "@" });
     this.search = page.getByLabel(/^(Search|Ara)$/).first();
   }
 

@@ -2,7 +2,7 @@ import { expect, type Locator, type Page } from "@playwright/test";
 
 import type { SignIn } from "../support/service";
 
-/** The door of the console, in English. */
+/** The door of the console, in either language. */
 export class SignInPage {
   readonly problem: Locator;
 
@@ -15,16 +15,16 @@ export class SignInPage {
   }
 
   async fill({ email, password }: SignIn): Promise<void> {
-    await this.page.getByLabel("E-mail address").fill(email);
-    await this.page.getByLabel("Password").fill(password);
-    await this.page.getByRole("button", { name: "Sign in" }).click();
+    await this.page.getByLabel(/^(E-mail address|E-posta adresi)$/).fill(email);
+    await this.page.getByLabel(/^(Password|Parola)$/).fill(password);
+    await this.page.getByRole("button", { name: /^(Sign in|Giriş yap)$/ }).click();
   }
 
   /** Sign in and wait until one is inside. */
   async signIn(person: SignIn): Promise<void> {
     await this.open();
     await this.fill(person);
+    await expect(this.page).not.toHaveURL(/sign-in/);
     await expect(this.page.getByRole("main")).toBeVisible();
-    await expect(this.page.getByRole("navigation", { name: "Main navigation" })).toBeVisible();
   }
 }

@@ -72,15 +72,17 @@ export const test = base.extend<
   },
 });
 
-/** The page breaks no rule of accessibility that a program can check. */
+/** The page breaks no rule of accessibility that a program can check; what it breaks does not end the spec at once. */
 export async function expectAccessible(page: Page): Promise<void> {
   const { violations } = await new AxeBuilder({ page })
     .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+    // In the page itself: the other way opens a second page for each, and there are no frames to look into.
+    .setLegacyMode(true)
     .analyze();
-  expect(
-    violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`),
-    page.url(),
-  ).toEqual([]);
+  const broken = violations.map(
+    ({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`,
+  );
+  expect.soft(broken, page.url()).toEqual([]);
 }
 
 export { expect };

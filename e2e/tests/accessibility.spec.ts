@@ -6,6 +6,9 @@ import { WithdrawalsPage } from "../pages/withdrawals";
 import { Caller, withdrawal } from "../support/api";
 import { expect, expectAccessible, test } from "../support/fixtures";
 
+// A trace of so many pages takes longer than to look at them, and a failure says all there is to know.
+test.use({ trace: "off" });
+
 /** Pages by what they show; each is opened by its function. */
 const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
   overview: (page) => page.goto("/console"),
@@ -13,7 +16,7 @@ const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
   "withdrawals, none": (page) => page.goto(`/console/withdrawals?method=${randomUUID()}`),
   "withdrawals, filter that cannot be read": (page) => page.goto("/console/withdrawals?min_amount=much&currency=XYZQ"),
   ...Object.fromEntries(
-    ["requested", "awaiting_second_approval", "processing", "failed", "paid", "returned"].map((state) => [
+    ["requested", "failed", "paid", "returned"].map((state) => [
       `withdrawal, ${state}`,
       async (page: Page) => {
         const found = await (await Caller.admin("finance")).get(`/finance/withdrawals?state=${state}&limit=1`);
@@ -49,7 +52,7 @@ for (const { name: look, options } of LOOKS) {
         await expectAccessible(page);
         // A phone scrolls down, never sideways.
         const overhang = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-        expect(overhang, `${name} is wider than the screen`).toBeLessThanOrEqual(0);
+        expect.soft(overhang, `${name} is wider than the screen`).toBeLessThanOrEqual(0);
       });
     }
   });
