@@ -78,6 +78,7 @@ EXCEPTIONS: Final = {
     "payout_repo.find_key_by_name": "finds out which tenant's attempt a provider speaks of",
     "payout_repo.find_key_by_provider_ref": "finds out which tenant's attempt a provider speaks of",
     "payout_repo.find_tenant_of_account": "finds the tenant",
+    "payout_repo.find_unknown": "a figure about all tenants",
     "player_import_repo.forbid_writes": "sets the transaction's mode; reads no table",
     "player_import_repo.import_tables": "makes the run's own temporary tables",
     "player_import_repo.lock_imports": "takes the record of the tenant, whose number is the key of the lock",

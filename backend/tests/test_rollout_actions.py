@@ -1,6 +1,5 @@
 """The decision matrix: what each verdict leads to, that its commands exist, and what people are told."""
 
-import json
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -179,23 +178,23 @@ def commands() -> list[str]:
     return sorted(found)
 
 
-def hakem_commands() -> list[str]:
-    return [command for command in commands() if command.startswith("hakem ")]
+def test_what_can_be_typed_has_a_command() -> None:
+    without = {Action.REVIEW_RULES, Action.OPEN_INCIDENT}
+    for stream, verdict, is_enforced, auto_rollback, *_ in MATRIX:
+        given = advice(assessment(stream, verdict), is_enforced=is_enforced, auto_rollback=auto_rollback)
+        for step in (*given.automatic, *given.recommended):
+            assert (step.command is None) is (step.action in without), step
+        for step in given.automatic:
+            assert step.undo is not None, "what is done by itself can be taken back"
 
 
-def test_every_command_is_hakem_or_the_api() -> None:
-    assert len(hakem_commands()) >= 10
-    others = [command for command in commands() if command not in hakem_commands()]
-    assert others
-    assert all(command.startswith("curl --fail-with-body -X PUT ") for command in others)
-
-
-@pytest.mark.parametrize("command", hakem_commands())
+@pytest.mark.parametrize("command", commands())
 def test_command_exists_and_takes_these_arguments(command: str) -> None:
-    _, *words = shlex.split(command)
+    program, *words = shlex.split(command)
+    assert program == "hakem"
     group: Any = typer.main.get_command(app)
-    if words[0] == "rollout" and "rollout" not in group.commands:
-        pytest.skip("this build has no `hakem rollout` yet")
+    if words[0] in {"rollout", "flags"} - set(group.commands):
+        pytest.skip(f"this build has no `hakem {words[0]}` yet")
     while hasattr(group, "commands"):
         assert words[0] in group.commands, f"hakem has no {words[0]!r}: {command}"
         group = group.commands[words.pop(0)]
@@ -206,16 +205,10 @@ def test_command_exists_and_takes_these_arguments(command: str) -> None:
 def test_flag_is_set_for_one_provider_and_expires_by_itself() -> None:
     found = advice(assessment(Stream.T2_REJECTED, Verdict.HIGH))
     relax = next(step for step in found.recommended if step.action is Action.RELAX_SIGNATURES)
-    assert relax.command is not None
-    words = shlex.split(relax.command)
-    assert words[-1].endswith("/api/v1/ops/flags/webhook_signature_enforced")
-    assert json.loads(words[words.index("-d") + 1]) == {
-        "value": False,
-        "scope": "global",
-        "provider": "stripe",
-        "reason": "T2 high: 7 of 320 in the last hour",
-        "expires_at": "2026-03-02T15:30:00+00:00",
-    }
+    assert relax.command == (
+        "hakem flags set webhook_signature_enforced false --provider stripe --hours 1 "
+        "--reason 'T2 high: 7 of 320 in the last hour'"
+    )
 
 
 def test_names_are_quoted_for_a_shell() -> None:

@@ -10,10 +10,8 @@ Proof is a stream that compares both sides of one wallet. Nothing of T2 is ever 
 signatures. A rollback acts on what is observed now, never on a verdict that is only remembered.
 """
 
-import json
 import shlex
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -21,7 +19,7 @@ from backend.app.domain.assessment import Assessment, Flag, Verdict
 from backend.app.domain.bucket import Stream, Trigger
 
 # For how long signatures may be off before the flag expires by itself.
-RELAXED_FOR: Final = timedelta(minutes=60)
+RELAXED_HOURS: Final = 1
 BATCH_SIZE: Final = 1000
 
 
@@ -175,20 +173,18 @@ class _Commands:
 
     def __init__(self, assessment: Assessment, *, subject: str, account_id: str | None) -> None:
         self._subject = shlex.quote(subject)
-        self._provider = subject
         self._account_id = shlex.quote(account_id) if account_id else "ACCOUNT_ID"
-        self._expires_at = (assessment.assessed_at + RELAXED_FOR).isoformat(timespec="seconds")
-        self._reason_text = (
+        self._reason = shlex.quote(
             f"{assessment.trigger} {assessment.verdict}: {assessment.x_60} of {assessment.n_60} in the last hour"
         )
-        self._reason = shlex.quote(self._reason_text)
 
     def step(self, action: Action) -> Step:
         """The action with its command and what takes it back."""
         subject, reason = self._subject, self._reason
+        flag = "hakem flags set webhook_signature_enforced"
         commands: dict[Action, str] = {
             Action.HOLD: f"hakem rollout hold {subject} --reason {reason}",
-            Action.FREEZE_FLEET: f"hakem rollout hold --all --reason {reason}",
+            Action.FREEZE_FLEET: f"hakem rollout hold --fleet --reason {reason}",
             Action.ROLLBACK: f"hakem rollout rollback {subject} --reason {reason}",
             Action.SHOW: f"hakem rollout status {subject}",
             Action.BACKFILL_DRY_RUN: f"hakem backfill --tenant-id {subject} --batch-size {BATCH_SIZE} --dry-run",
@@ -197,27 +193,13 @@ class _Commands:
             Action.FORCED_BACKFILL_DRY_RUN: f"hakem backfill --tenant-id {subject} --force --dry-run",
             Action.FORCED_BACKFILL: f"hakem backfill --tenant-id {subject} --force --reason {reason}",
             Action.CHECK_SECRET: "hakem psp accounts list",
-            Action.RELAX_SIGNATURES: self._put_flag(is_on=False, expires_at=self._expires_at),
+            Action.RELAX_SIGNATURES: f"{flag} false --provider {subject} --hours {RELAXED_HOURS} --reason {reason}",
             Action.ROTATE_SECRET: f"hakem psp accounts set-secret {subject} {self._account_id} --secret-name NEW_NAME",
         }
         undo: dict[Action, str] = {
             Action.HOLD: f"hakem rollout lift {subject} --reason 'cause found: …'",
-            Action.FREEZE_FLEET: "hakem rollout lift --all --reason 'cause found: …'",
+            Action.FREEZE_FLEET: "hakem rollout lift --fleet --reason 'cause found: …'",
             Action.ROLLBACK: f"hakem rollout enforce {subject} --reason 'cause found: …'",
-            Action.RELAX_SIGNATURES: self._put_flag(is_on=True, expires_at=None),
+            Action.RELAX_SIGNATURES: f"{flag} true --provider {subject} --reason 'secret rotated: …'",
         }
         return Step(action=action, command=commands.get(action), undo=undo.get(action))
-
-    def _put_flag(self, *, is_on: bool, expires_at: str | None) -> str:
-        body: dict[str, str | bool] = {
-            "value": is_on,
-            "scope": "global",
-            "provider": self._provider,
-            "reason": self._reason_text,
-        }
-        if expires_at is not None:
-            body["expires_at"] = expires_at
-        return (
-            'curl --fail-with-body -X PUT -H "Authorization: Bearer $HAKEM_TOKEN" -H "Content-Type: application/json" '
-            f'-d {shlex.quote(json.dumps(body))} "$HAKEM_URL/api/v1/ops/flags/webhook_signature_enforced"'
-        )
