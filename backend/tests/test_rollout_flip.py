@@ -15,7 +15,8 @@ from backend.app.domain.rollout_state import AlreadyEnforced, FenceBusy, HoldKin
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories import rollout_repo, withdrawal_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services import rollout, rollout_holds
+from backend.app.repositories.rollout_documents import facts_document
+from backend.app.services import rollout_fence, rollout_holds
 from backend.app.services.rollout_verification import verify
 from backend.tests.conftest import Database
 from backend.tests.factories import (
@@ -263,7 +264,7 @@ async def test_what_happens_while_the_fence_is_waited_for_is_seen_inside_it(desk
 async def test_money_moves_while_a_flip_waits_for_an_open_transaction(
     desk: RolloutDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollout, "FENCE_SECONDS_MAX", 0.5)
+    monkeypatch.setattr(rollout_fence, "FENCE_SECONDS_MAX", 0.5)
     tenant_id, players = await desk.ready_tenant()
     async with desk.open_money_transaction(tenant_id) as busy:
         flip = asyncio.create_task(desk.enforce(tenant_id))
@@ -341,7 +342,7 @@ async def test_flip_without_the_fence_is_refused_by_the_database(desk: RolloutDe
                 expires_at=None,
                 reason=WHY,
                 actor=ACTOR,
-                facts=rollout_repo.facts_document(),
+                facts=facts_document(),
                 attestation=[],
             )
 

@@ -214,7 +214,7 @@ _Judged = tuple[bool, str, dict[str, Any]]
 
 def _judge_schema(facts: GateFacts, _: datetime) -> _Judged:
     platform = facts.platform
-    numbers = {"revision": platform.revision, "expected_revision": platform.expected_revision}
+    numbers = {"revision": platform.revision or "0", "expected_revision": platform.expected_revision}
     if platform.revision != platform.expected_revision:
         return False, "behind", numbers
     if platform.missing_keys:

@@ -40,7 +40,7 @@ def parse_share(text: str) -> Decimal:
         share = Decimal(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
     except InvalidOperation:
         raise FieldError("share", "is a share such as 5% or 0.05") from None
-    if not 0 < share <= SHARE_WHOLE:
+    if not share.is_finite() or not 0 < share <= SHARE_WHOLE:
         raise FieldError("share", "is more than nothing and at most 100%")
     return share
 

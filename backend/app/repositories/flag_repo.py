@@ -8,7 +8,7 @@ from backend.app import sql
 from backend.app.domain.audit import Actor
 from backend.app.domain.flags import EffectiveFlag, Flag, FlagSource
 from backend.app.repositories.database import Connection
-from backend.app.repositories.rollout_repo import actor_document
+from backend.app.repositories.rollout_documents import actor_document
 
 SQL = sql.load("flag")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from backend.app import sql
@@ -25,17 +25,23 @@ KEYS: Final = (
 INSTANCES_MAX: Final = 1_000
 
 
-async def find_schema(conn: Connection) -> tuple[str | None, tuple[str, ...]]:
-    """The schema's revision, and which unique keys are missing or not valid."""
-    row = await (await conn.execute(SQL.find_platform_facts, {"keys": list(KEYS)})).fetchone()
+class Platform(NamedTuple):
+    """The schema's revision, the unique keys that are missing or not valid, and (number, release) of who runs now."""
+
+    revision: str | None
+    missing_keys: tuple[str, ...]
+    instances: tuple[tuple[int, str], ...]
+
+
+async def find_platform(conn: Connection) -> Platform:
+    """What is the same for every tenant."""
+    cursor = await conn.execute(
+        SQL.find_platform_facts,
+        {"keys": list(KEYS), "lock_namespace": presence.LOCK_NAMESPACE, "limit": INSTANCES_MAX},
+    )
+    row = await cursor.fetchone()
     assert row is not None, "one row without a table"
-    return row[0], tuple(row[1])
-
-
-async def list_instances(conn: Connection) -> list[tuple[int, str]]:
-    """Number and release of every process that runs now."""
-    cursor = await conn.execute(SQL.list_instances, {"lock_namespace": presence.LOCK_NAMESPACE, "limit": INSTANCES_MAX})
-    return [(row[0], row[1]) for row in await cursor.fetchall()]
+    return Platform(row[0], tuple(row[1]), tuple((number, version) for number, version in row[2]))
 
 
 async def list_tenant_facts(

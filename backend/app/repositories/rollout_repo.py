@@ -1,7 +1,7 @@
 """Flips of the arbiter in PostgreSQL: fences, sums, changes (sql/rollout.sql, functions/rollout_*_v1.sql)."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -9,16 +9,18 @@ from psycopg.types.json import Jsonb
 
 from backend.app import sql
 from backend.app.domain.audit import Actor
-from backend.app.domain.gates import Gate
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.rollout_state import ArbiterChange, AttestedCurrency, Sides, add_sides
 from backend.app.repositories.database import Connection
+from backend.app.repositories.rollout_documents import actor_document
 
 SQL = sql.load("rollout")
 
 # One wait for a fence, as rollout_fence_v1 makes it, and not another one.
 ONE_WAIT_MS: Final = 1
 PAGE: Final = 5_000
+# No transaction of the service is open for longer: the server ends those that say nothing (repositories/database.py).
+TOUCH_MARGIN: Final = timedelta(seconds=20)
 
 
 class TenantMode(NamedTuple):
@@ -30,6 +32,13 @@ class TenantMode(NamedTuple):
     is_shadow_on: bool
     enforce_source: str
     override: bool | None
+
+
+class TouchFloors(NamedTuple):
+    """The smallest ids that count as new, in the order of the query's columns."""
+
+    entry_floor: UUID
+    player_floor: UUID
 
 
 class Touched(NamedTuple):
@@ -65,37 +74,6 @@ class MismatchedWallet(NamedTuple):
     last_seen_at: datetime
 
 
-def actor_document(actor: Actor) -> Jsonb:
-    """An actor as the functions take it."""
-    return Jsonb(
-        {
-            "kind": actor.kind.value,
-            "id": None if actor.actor_id is None else str(actor.actor_id),
-            "label": actor.label,
-            "request_id": actor.request_id,
-        }
-    )
-
-
-def facts_document(
-    *,
-    waived: Collection[Gate] = (),
-    gates: Sequence[dict[str, Any]] | None = None,
-    fence_waited_ms: int | None = None,
-    is_automatic: bool = False,
-    decision_id: UUID | None = None,
-) -> Jsonb:
-    """What is kept with a flip beside who, why and when."""
-    facts: dict[str, Any] = {"is_automatic": is_automatic, "waived_gates": sorted(waived)}
-    if gates is not None:
-        facts["gates"] = gates
-    if fence_waited_ms is not None:
-        facts["fence_waited_ms"] = fence_waited_ms
-    if decision_id is not None:
-        facts["decision_id"] = str(decision_id)
-    return Jsonb(facts)
-
-
 async def find_tenant_id(conn: Connection, *, name: str) -> UUID | None:
     """The tenant of an id or a slug."""
     row = await (await conn.execute(SQL.find_tenant_id, {"name": name})).fetchone()
@@ -122,6 +100,20 @@ async def keep_short(conn: Connection, *, timeout_ms: int) -> None:
 async def lock_control(conn: Connection, *, is_alone: bool) -> None:
     """Take the control lock for this transaction: shared to change one tenant, alone to change many."""
     await conn.execute(SQL.lock_control, {"is_alone": is_alone})
+
+
+async def enter_fence(conn: Connection, tenant_id: UUID, *, timeout_ms: int) -> bool:
+    """Take the control lock, shared, and wait once for the tenant's fence; whether it came. From here on no statement
+    and no silence of this transaction lasts longer than the timeout. Raises psycopg.errors.LockNotAvailable without the
+    control lock.
+    """
+    row = await (
+        await conn.execute(
+            SQL.enter_fence, {"tenant_id": tenant_id, "timeout_ms": timeout_ms, "budget_ms": ONE_WAIT_MS}
+        )
+    ).fetchone()
+    assert row is not None, "one row without a table"
+    return bool(row[-1])
 
 
 async def take_fences(conn: Connection, tenant_ids: Collection[UUID], *, budget_ms: int = ONE_WAIT_MS) -> set[UUID]:
@@ -152,12 +144,7 @@ async def list_fence_holders(conn: Connection, tenant_id: UUID) -> list[str]:
 async def attest(conn: Connection, tenant_id: UUID, *, player_ids: Sequence[UUID]) -> Sides:
     """Count and sums of the sides of these players, as of one moment, and the first that do not fit."""
     cursor = await conn.execute(SQL.attest_players, {"tenant_id": tenant_id, "player_ids": list(player_ids)})
-    rows = await cursor.fetchall()
-    return Sides(
-        currencies=tuple(AttestedCurrency(row[0], *map(int, row[1:10])) for row in rows),
-        unopened_ids=tuple(id_ for row in rows for id_ in row[10]),
-        differing_ids=tuple(id_ for row in rows for id_ in row[11]),
-    )
+    return _sides(await cursor.fetchall())
 
 
 async def attest_whole(conn: Connection, tenant_id: UUID, *, players_max: int | None = None) -> Sides | None:
@@ -166,28 +153,28 @@ async def attest_whole(conn: Connection, tenant_id: UUID, *, players_max: int | 
     after_id: UUID | None = None
     while True:
         limit = PAGE if players_max is None else min(PAGE, players_max - sides.players + 1)
-        cursor = await conn.execute(SQL.list_player_ids, {"tenant_id": tenant_id, "after_id": after_id, "limit": limit})
-        player_ids = [row[0] for row in await cursor.fetchall()]
-        if players_max is not None and sides.players + len(player_ids) > players_max:
+        cursor = await conn.execute(SQL.attest_tenant, {"tenant_id": tenant_id, "after_id": after_id, "limit": limit})
+        rows = await cursor.fetchall()
+        page = _sides(rows)
+        sides = add_sides(sides, page)
+        if players_max is not None and sides.players > players_max:
             return None
-        if player_ids:
-            sides = add_sides(sides, await attest(conn, tenant_id, player_ids=player_ids))
-            after_id = player_ids[-1]
-        if len(player_ids) < limit:
+        if page.players < limit:
             return sides
+        after_id = rows[0][12]
 
 
-async def find_touch_floor(conn: Connection) -> UUID:
-    """The smallest id of a row that this snapshot may not see; ask before anything else in it."""
-    row = await (await conn.execute(SQL.find_touch_floor)).fetchone()
+async def find_touch_floors(conn: Connection, tenant_id: UUID) -> TouchFloors:
+    """The smallest ids of rows that a snapshot taken from now on may not see."""
+    row = await (await conn.execute(SQL.find_touch_floors, {"tenant_id": tenant_id, "margin": TOUCH_MARGIN})).fetchone()
     assert row is not None, "an aggregate returns its row"
-    return UUID(str(row[0]))
+    return TouchFloors._make(row)
 
 
-async def find_touched(conn: Connection, tenant_id: UUID, *, floor: UUID, limit: int) -> Touched:
-    """Players whose wallets were written since a floor."""
+async def find_touched(conn: Connection, tenant_id: UUID, *, floors: TouchFloors, limit: int) -> Touched:
+    """Players whose wallets were written since the floors."""
     row = await (
-        await conn.execute(SQL.find_touched, {"tenant_id": tenant_id, "floor": floor, "limit": limit})
+        await conn.execute(SQL.find_touched, {"tenant_id": tenant_id, **floors._asdict(), "limit": limit})
     ).fetchone()
     assert row is not None, "one row without a table"
     return Touched._make(row)
@@ -316,6 +303,14 @@ async def list_balances(conn: Connection, *, after_number: int, limit: int) -> l
         )
         for tenant_id, slug, number, currency, players, balance, arbiter in await cursor.fetchall()
     ]
+
+
+def _sides(rows: Sequence[Sequence[Any]]) -> Sides:
+    return Sides(
+        currencies=tuple(AttestedCurrency(row[0], *map(int, row[1:10])) for row in rows),
+        unopened_ids=tuple(id_ for row in rows for id_ in row[10]),
+        differing_ids=tuple(id_ for row in rows for id_ in row[11]),
+    )
 
 
 def _change(row: Sequence[Any]) -> ArbiterChange:

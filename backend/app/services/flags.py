@@ -20,16 +20,16 @@ from backend.app.domain.tenant import TenantNotFound
 from backend.app.psp.registry import SCHEMES
 from backend.app.repositories import flag_repo, rollout_repo
 from backend.app.repositories.database import Connection, Database
-from backend.app.services.rollout import (
+from backend.app.repositories.rollout_documents import facts_document
+from backend.app.services.rollout import Prepared, Rollout
+from backend.app.services.rollout_fence import (
     FENCE_SECONDS_MAX,
     FENCED_MS_MAX,
     PAUSE_SECONDS_FIRST,
     PAUSE_SECONDS_MAX,
-    Rollout,
     guarded,
     lock_control,
 )
-from backend.app.services.rollout_verification import Verification
 
 log = structlog.get_logger()
 
@@ -120,11 +120,13 @@ class Flags:
         started, pause = time.monotonic(), PAUSE_SECONDS_FIRST
         # A rollback does not wait for verification; only who would be enforced is looked at.
         async with AsyncExitStack() as stack:
-            seen: dict[UUID, Verification] = {}
+            seen: dict[UUID, Prepared] = {}
             while True:
                 for tenant_id in await self._list_newly_enforced(wish, actor=actor):
                     if tenant_id not in seen:
-                        seen[tenant_id] = await stack.enter_async_context(self._rollout.verified(tenant_id))
+                        seen[tenant_id] = await stack.enter_async_context(
+                            self._rollout.prepared(tenant_id, actor=actor)
+                        )
                 if await self._flip_globally(wish, seen, actor=actor):
                     return
                 if time.monotonic() - started >= FENCE_SECONDS_MAX:
@@ -146,7 +148,7 @@ class Flags:
             )
         return newly
 
-    async def _flip_globally(self, wish: SetFlag, seen: dict[UUID, Verification], *, actor: Actor) -> bool:
+    async def _flip_globally(self, wish: SetFlag, seen: dict[UUID, Prepared], *, actor: Actor) -> bool:
         """Try once; False when a fence did not come, or somebody changed who would be enforced."""
         try:
             async with self._database.transaction() as conn:
@@ -160,14 +162,14 @@ class Flags:
                     raise _Again
                 # From here on no call of these tenants is under way.
                 for tenant_id in newly:
-                    if not await self._rollout.judge_inside(conn, seen[tenant_id]):
+                    if await self._rollout.judge_inside(conn, seen[tenant_id]) is None:
                         raise _Again
                 await rollout_repo.settle(
                     conn,
                     before,
                     reason=wish.reason,
                     actor=actor,
-                    facts=rollout_repo.facts_document(),
+                    facts=facts_document(),
                     budget_ms=SETTLE_BUDGET_MS,
                 )
                 return True

@@ -9,20 +9,19 @@ stands inside the fence holds up the tenant's money, so it is bounded: some smal
 FENCED_MS_MAX for each of them and for a silence of ours between two, after which the server ends the transaction.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from backend.app.domain.audit import Actor
 from backend.app.domain.errors import TemporarilyUnavailable
-from backend.app.domain.flags import Flag, FlagsContradict
+from backend.app.domain.flags import Flag
 from backend.app.domain.gate_texts import explain, gate_document
 from backend.app.domain.gates import CENSUS_AGE_MAX, Gate, GateFacts, GateResult, GatesNotMet, Language, judge_gates
 from backend.app.domain.ledger import Arbiter
@@ -30,26 +29,29 @@ from backend.app.domain.rollout_state import AlreadyEnforced, ArbiterChange, Fen
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories import flag_repo, rollout_repo
 from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.rollout_documents import facts_document
 from backend.app.repositories.rollout_repo import TenantMode
 from backend.app.services.admins import system_actor
 from backend.app.services.census import Census
+from backend.app.services.rollout_fence import fenced, guarded
 from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_verification import INSIDE_PLAYERS_MAX, Verification, verify
 
 log = structlog.get_logger()
 
-# For all attempts together; then somebody is told who keeps the fence.
-FENCE_SECONDS_MAX: Final = 10.0
-PAUSE_SECONDS_FIRST: Final = 0.1
-PAUSE_SECONDS_MAX: Final = 1.0
-FENCED_MS_MAX: Final = 2_000
 ROLLBACK_MS_MAX: Final = 5_000
 # Of a tenant that keeps writing more than can be looked at inside the fence, so often the count is taken anew.
 ROUNDS_MAX: Final = 3
 # A tenant without a census of today gets one on the way, if it does not take long.
 CENSUS_BUDGET_SECONDS: Final = 5.0
 
-Made = TypeVar("Made")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A tenant whose gates were met outside the fence, with what it takes to judge them again inside it."""
+
+    verification: Verification
+    facts: GateFacts
 
 
 class Rollout:
@@ -83,12 +85,12 @@ class Rollout:
         mode = await self._mode(tenant_id)
         if mode.arbiter is Arbiter.LEDGER:
             return _standing(tenant_id, mode)
-        await self._count_if_due(tenant_id, actor=actor)
 
-        async def flip(conn: Connection, verification: Verification, waited_ms: int) -> ArbiterChange | None:
-            sides, results = await self._judge_inside(conn, verification, waived=waived_gates)
-            if sides is None:
+        async def flip(conn: Connection, prepared: Prepared, waited_ms: int) -> ArbiterChange | None:
+            judged = await self.judge_inside(conn, prepared, waived=waived_gates)
+            if judged is None:
                 return None
+            sides, results = judged
             change = await guarded(
                 rollout_repo.enforce(
                     conn,
@@ -98,7 +100,7 @@ class Rollout:
                     expires_at=expires_at,
                     reason=reason,
                     actor=actor,
-                    facts=rollout_repo.facts_document(
+                    facts=facts_document(
                         waived=[each.gate for each in results if each.is_waived],
                         gates=[gate_document(each, tenant_id=tenant_id) for each in results],
                         fence_waited_ms=waited_ms,
@@ -108,7 +110,7 @@ class Rollout:
             )
             return change or _standing(tenant_id, await _mode_of(conn, tenant_id))
 
-        change = await self._verified(tenant_id, flip, waived=waived_gates)
+        change = await self._prepared_flip(tenant_id, flip, waived=waived_gates, actor=actor)
         _tell(change, actor=actor, waived=waived_gates)
         return change
 
@@ -149,7 +151,7 @@ class Rollout:
         mode = await self._mode(tenant_id)
         if mode.arbiter is Arbiter.LEDGER:
             raise AlreadyEnforced
-        facts = rollout_repo.facts_document()
+        facts = facts_document()
 
         async def there_and_back(conn: Connection, waited_ms: int) -> Rehearsal:
             sides = await rollout_repo.attest_whole(conn, tenant_id, players_max=self._inside_players_max)
@@ -180,30 +182,43 @@ class Rollout:
                 epoch=changes[0].epoch,
             )
 
-        return await self._fenced(tenant_id, there_and_back)
+        return await fenced(self._database, tenant_id, there_and_back)
 
     async def check(self, tenant_id: UUID, *, waived_gates: Collection[Gate] = ()) -> tuple[GateResult, ...]:
         """The gates as they stand now, wallets counted; nothing is changed. Raises TenantNotFound."""
         async with verify(self._database, tenant_id, inside_players_max=self._inside_players_max) as verification:
-            async with self._database.connection() as conn:
-                facts = await self._read(conn, tenant_id, verification.sides)
-            return judge_gates(facts, now=datetime.now(UTC), waived=waived_gates)
+            facts = await self._read(verification)
+        return judge_gates(facts, now=datetime.now(UTC), waived=waived_gates)
 
     @asynccontextmanager
-    async def verified(self, tenant_id: UUID) -> AsyncIterator[Verification]:
-        """A count of the tenant that the gates were judged by and met. Raises GatesNotMet or TenantNotFound."""
-        async with verify(self._database, tenant_id, inside_players_max=self._inside_players_max) as verification:
-            async with self._database.connection() as conn:
-                facts = await self._read(conn, tenant_id, verification.sides)
-            ensure_met(facts, waived=())
-            yield verification
-
-    async def judge_inside(self, conn: Connection, verification: Verification) -> bool:
-        """Judge again in the transaction that holds the fence; False when the count is too old to be brought up
-        to date. Raises GatesNotMet.
+    async def prepared(
+        self, tenant_id: UUID, *, actor: Actor, waived: Collection[Gate] = ()
+    ) -> AsyncIterator[Prepared]:
+        """A count of the tenant by which its gates were met, for as long as the block lasts. A small tenant gets a
+        census on the way when it has none of today. Raises GatesNotMet or TenantNotFound.
         """
-        sides, _ = await self._judge_inside(conn, verification, waived=())
-        return sides is not None
+        async with verify(self._database, tenant_id, inside_players_max=self._inside_players_max) as verification:
+            facts = await self._read(verification)
+            if verification.before is None and _is_census_due(facts):
+                await self._take_census(tenant_id, actor=actor)
+                facts = await self._read(verification)
+            # Outside the fence first: what is not ready shall not hold up anybody's money.
+            ensure_met(facts, waived=waived)
+            yield Prepared(verification=verification, facts=facts)
+
+    async def judge_inside(
+        self, conn: Connection, prepared: Prepared, *, waived: Collection[Gate] = ()
+    ) -> tuple[Sides, tuple[GateResult, ...]] | None:
+        """The sides and the gates once more, in the transaction that holds the fence; None when too much was written
+        since the count. Raises GatesNotMet.
+        """
+        sides = await prepared.verification.refresh(conn)
+        if sides is None:
+            return None
+        tenant_id = prepared.verification.tenant_id
+        facts = await self._gates.read_one(conn, tenant_id, sides=sides, now=datetime.now(UTC), before=prepared.facts)
+        assert facts is not None, "tenants are never removed"
+        return sides, ensure_met(facts, waived=waived)
 
     async def expire_due(self, _now: datetime) -> int:
         """End what was set for tenants until a time that has come; how many. A job, in one process at a time."""
@@ -233,7 +248,7 @@ class Rollout:
         is_automatic: bool,
         override: bool | None,
     ) -> list[ArbiterChange]:
-        facts = rollout_repo.facts_document(is_automatic=is_automatic, decision_id=decision_id)
+        facts = facts_document(is_automatic=is_automatic, decision_id=decision_id)
         async with self._database.urgent_transaction() as conn:
             await rollout_repo.keep_short(conn, timeout_ms=ROLLBACK_MS_MAX)
             changes = await rollout_repo.roll_back(
@@ -243,75 +258,37 @@ class Rollout:
             _tell(change, actor=actor)
         return changes
 
-    async def _verified(
+    async def _prepared_flip(
         self,
         tenant_id: UUID,
-        flip: Callable[[Connection, Verification, int], Awaitable[ArbiterChange | None]],
+        flip: Callable[[Connection, Prepared, int], Awaitable[ArbiterChange | None]],
         *,
         waived: Collection[Gate],
+        actor: Actor,
     ) -> ArbiterChange:
         for _ in range(ROUNDS_MAX):
-            async with verify(self._database, tenant_id, inside_players_max=self._inside_players_max) as verification:
-                # Outside the fence first: what is not ready shall not hold up anybody's money.
-                async with self._database.connection() as conn:
-                    facts = await self._read(conn, tenant_id, verification.sides)
-                ensure_met(facts, waived=waived)
+            async with self.prepared(tenant_id, actor=actor, waived=waived) as prepared:
 
-                async def inside(
-                    conn: Connection, waited_ms: int, seen: Verification = verification
-                ) -> ArbiterChange | None:
+                async def inside(conn: Connection, waited_ms: int, seen: Prepared = prepared) -> ArbiterChange | None:
                     return await flip(conn, seen, waited_ms)
 
-                change = await self._fenced(tenant_id, inside)
+                change = await fenced(self._database, tenant_id, inside)
             if change is not None:
                 return change
         raise FenceBusy(
             "more wallets are being written than can be looked at inside the fence: try again when it is calmer"
         )
 
-    async def _fenced(self, tenant_id: UUID, work: Callable[[Connection, int], Awaitable[Made]]) -> Made:
-        """Do the work in one transaction that holds the tenant's fence; milliseconds waited for it are passed on.
-
-        Raises FenceBusy when the fence does not come within FENCE_SECONDS_MAX.
-        """
-        started, pause = time.monotonic(), PAUSE_SECONDS_FIRST
-        while True:
-            async with self._database.transaction() as conn:
-                await rollout_repo.keep_short(conn, timeout_ms=FENCED_MS_MAX)
-                await lock_control(conn, is_alone=False)
-                if await rollout_repo.take_fences(conn, [tenant_id]):
-                    # From here on no call of the tenant is under way, and none begins.
-                    return await work(conn, round((time.monotonic() - started) * 1000))
-            if time.monotonic() - started >= FENCE_SECONDS_MAX:
-                async with self._database.connection() as conn:
-                    holders = await rollout_repo.list_fence_holders(conn, tenant_id)
-                raise FenceBusy(f"the fence is kept by the sessions {', '.join(holders) or 'of many short calls'}")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, PAUSE_SECONDS_MAX)
-
-    async def _judge_inside(
-        self, conn: Connection, verification: Verification, *, waived: Collection[Gate]
-    ) -> tuple[Sides | None, tuple[GateResult, ...]]:
-        sides = await verification.refresh(conn)
-        if sides is None:
-            return None, ()
-        return sides, ensure_met(await self._read(conn, verification.tenant_id, sides), waived=waived)
-
-    async def _read(self, conn: Connection, tenant_id: UUID, sides: Sides) -> GateFacts:
-        facts = await self._gates.read_one(conn, tenant_id, sides=sides, now=datetime.now(UTC))
+    async def _read(self, verification: Verification) -> GateFacts:
+        async with self._database.connection() as conn:
+            facts = await self._gates.read_one(
+                conn, verification.tenant_id, sides=verification.sides, now=datetime.now(UTC)
+            )
         if facts is None:
-            raise TenantNotFound(f"there is no tenant {tenant_id}")
+            raise TenantNotFound(f"there is no tenant {verification.tenant_id}")
         return facts
 
-    async def _count_if_due(self, tenant_id: UUID, *, actor: Actor) -> None:
-        """Take a census of a small tenant that has none of today, or none that was clean."""
-        async with self._database.connection() as conn:
-            facts = await self._gates.read_one(conn, tenant_id, sides=None, now=datetime.now(UTC))
-            if await rollout_repo.attest_whole(conn, tenant_id, players_max=self._inside_players_max) is None:
-                return
-        census = None if facts is None else facts.tenant.census
-        if census is not None and census.is_clean and datetime.now(UTC) - census.started_at < CENSUS_AGE_MAX:
-            return
+    async def _take_census(self, tenant_id: UUID, *, actor: Actor) -> None:
         try:
             await self._census.run(
                 tenant_id, started_by=actor.label, budget_seconds=CENSUS_BUDGET_SECONDS, is_fresh=True
@@ -323,6 +300,11 @@ class Rollout:
     async def _mode(self, tenant_id: UUID) -> TenantMode:
         async with self._database.connection() as conn:
             return await _mode_of(conn, tenant_id)
+
+
+def _is_census_due(facts: GateFacts) -> bool:
+    census = facts.tenant.census
+    return census is None or not census.is_clean or datetime.now(UTC) - census.started_at > CENSUS_AGE_MAX
 
 
 def ensure_met(facts: GateFacts, *, waived: Collection[Gate]) -> tuple[GateResult, ...]:
@@ -338,22 +320,6 @@ def ensure_met(facts: GateFacts, *, waived: Collection[Gate]) -> tuple[GateResul
             gates=[gate_document(each, tenant_id=tenant_id) for each in failing],
         )
     return results
-
-
-async def lock_control(conn: Connection, *, is_alone: bool) -> None:
-    """Take the control lock. Raises FenceBusy when somebody else is changing flags."""
-    try:
-        await rollout_repo.lock_control(conn, is_alone=is_alone)
-    except psycopg.errors.LockNotAvailable as error:
-        raise FenceBusy("somebody else is changing flags; try again") from error
-
-
-async def guarded(made: Awaitable[Made]) -> Made:
-    """What the functions refuse because of the flags, as a refusal of ours. Call inside the transaction."""
-    try:
-        return await made
-    except psycopg.errors.ObjectNotInPrerequisiteState as error:
-        raise FlagsContradict(error.diag.message_primary or "") from error
 
 
 async def _mode_of(conn: Connection, tenant_id: UUID) -> TenantMode:

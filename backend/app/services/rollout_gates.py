@@ -48,16 +48,15 @@ class GateReader:
 
     async def read_platform(self, conn: Connection) -> PlatformFacts:
         """What is the same for every tenant."""
-        revision, missing_keys = await gate_repo.find_schema(conn)
-        instances = await gate_repo.list_instances(conn)
+        found = await gate_repo.find_platform(conn)
         return PlatformFacts(
-            revision=revision,
+            revision=found.revision,
             expected_revision=_expected_revision(),
-            missing_keys=missing_keys,
-            writers=len(instances),
+            missing_keys=found.missing_keys,
+            writers=len(found.instances),
             old_writers=tuple(
                 f"process {number} ({version})"
-                for number, version in instances
+                for number, version in found.instances
                 if is_older(version, than=self._app_version)
             ),
         )
@@ -84,15 +83,22 @@ class GateReader:
         return facts
 
     async def read_one(
-        self, conn: Connection, tenant_id: UUID, *, sides: Sides | None, now: datetime
+        self, conn: Connection, tenant_id: UUID, *, sides: Sides, now: datetime, before: GateFacts | None = None
     ) -> GateFacts | None:
-        """The facts of one tenant, with sides that the caller has counted; None for an unknown tenant."""
+        """The facts of one tenant, with sides that the caller has counted; None for an unknown tenant.
+
+        before: facts of a moment ago, whose evidence is taken over. Inside a fence nothing is decided that could change
+        it, and nobody's money shall wait for sums over weeks.
+        """
         tenants = await gate_repo.list_tenant_facts(conn, [tenant_id], mismatches_since=now - MISMATCHES_SHOWN_FOR)
         if not tenants:
             return None
-        tenant = tenants[0] if sides is None else with_sides(tenants[0], sides, now=now)
+        tenant = with_sides(tenants[0], sides, now=now)
         holds = await rollout_hold_repo.list_active(conn, tenant_id)
-        return await self._complete(conn, await self.read_platform(conn), tenant, holds=holds, now=now)
+        platform = await self.read_platform(conn)
+        if before is not None:
+            return replace(before, platform=platform, tenant=tenant, holds=holds)
+        return await self._complete(conn, platform, tenant, holds=holds, now=now)
 
     async def _complete(
         self,

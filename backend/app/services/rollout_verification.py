@@ -18,6 +18,7 @@ from uuid import UUID
 from backend.app.domain.rollout_state import Sides, add_sides
 from backend.app.repositories import rollout_repo
 from backend.app.repositories.database import Connection, Database
+from backend.app.repositories.rollout_repo import TouchFloors
 
 INSIDE_PLAYERS_MAX: Final = 2_000
 # Rows written since the count; with more the count is taken anew.
@@ -28,18 +29,18 @@ SNAPSHOT_TIMEOUT_MS: Final = 60_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """A count, and what brings it up to date. before and floor are None where everything is counted again."""
+    """A count, and what brings it up to date. before and floors are None where everything is counted again."""
 
     tenant_id: UUID
     sides: Sides
     before: Connection | None = None
-    floor: UUID | None = None
+    floors: TouchFloors | None = None
 
     async def refresh(self, conn: Connection) -> Sides | None:
         """The sides as they are now, in the transaction that holds the fence; None when too much was written since."""
-        if self.before is None or self.floor is None:
+        if self.before is None or self.floors is None:
             return await rollout_repo.attest_whole(conn, self.tenant_id, players_max=2 * INSIDE_PLAYERS_MAX)
-        touched = await rollout_repo.find_touched(conn, self.tenant_id, floor=self.floor, limit=TOUCHED_ROWS_MAX)
+        touched = await rollout_repo.find_touched(conn, self.tenant_id, floors=self.floors, limit=TOUCHED_ROWS_MAX)
         if touched.is_cut:
             return None
         were = await rollout_repo.attest(self.before, self.tenant_id, player_ids=touched.player_ids)
@@ -54,12 +55,13 @@ async def verify(
     """Count the tenant; what was counted can be refreshed as long as the block lasts."""
     async with database.connection() as conn:
         sides = await rollout_repo.attest_whole(conn, tenant_id, players_max=inside_players_max)
+        # Before the snapshot is taken.
+        floors = await rollout_repo.find_touch_floors(conn, tenant_id) if sides is None else None
     if sides is not None:
         yield Verification(tenant_id=tenant_id, sides=sides)
         return
     async with database.snapshot() as before:
         await rollout_repo.keep_short(before, timeout_ms=SNAPSHOT_TIMEOUT_MS)
-        floor = await rollout_repo.find_touch_floor(before)
         whole = await rollout_repo.attest_whole(before, tenant_id)
         assert whole is not None, "there is no limit"
-        yield Verification(tenant_id=tenant_id, sides=whole, before=before, floor=floor)
+        yield Verification(tenant_id=tenant_id, sides=whole, before=before, floors=floors)

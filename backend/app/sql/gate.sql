@@ -1,5 +1,6 @@
 -- name: find_platform_facts
--- The schema's revision, and which of the unique keys that money relies on are missing or not valid.
+-- The schema's revision, which of the unique keys that money relies on are missing or not valid, and number and release of
+-- the processes that run now: those whose lock is held.
 SELECT
     (SELECT version.version_num FROM public.alembic_version AS version LIMIT 1) AS revision,
     ARRAY(
@@ -18,25 +19,24 @@ SELECT
                 AND found.indisready
         )
         ORDER BY wanted.key
-    ) AS missing_keys;
-
--- name: list_instances
--- Processes that run now: those whose lock is held.
-SELECT
-    instance.number,
-    instance.app_version
-FROM service_instances AS instance
-WHERE EXISTS (
-    SELECT
-    FROM pg_locks AS held
-    WHERE
-        held.locktype = 'advisory'
-        AND held.database = (SELECT current.oid FROM pg_database AS current WHERE current.datname = current_database())
-        AND held.classid = %(lock_namespace)s::INTEGER::OID
-        AND held.objid = instance.number::OID
-)
-ORDER BY instance.number
-LIMIT %(limit)s;
+    ) AS missing_keys,
+    ARRAY(
+        SELECT jsonb_build_array(instance.number, instance.app_version)
+        FROM service_instances AS instance
+        WHERE EXISTS (
+            SELECT
+            FROM pg_locks AS held
+            WHERE
+                held.locktype = 'advisory'
+                AND held.database = (
+                    SELECT current.oid FROM pg_database AS current WHERE current.datname = current_database()
+                )
+                AND held.classid = %(lock_namespace)s::INTEGER::OID
+                AND held.objid = instance.number::OID
+        )
+        ORDER BY instance.number
+        LIMIT %(limit)s
+    ) AS instances;
 
 -- name: list_tenant_facts
 -- What the gates of these tenants are judged by and what is shown of them, as far as it is known without counting wallets.

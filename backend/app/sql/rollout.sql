@@ -36,6 +36,16 @@ SELECT
 -- Keeps everybody else from changing flags, or with is_alone false only those who change many tenants' flags.
 SELECT rollout_control_v1(%(is_alone)s, TRUE);
 
+-- name: enter_fence
+-- What keep_short, lock_control and take_fences do, for one tenant, in this order and in one round trip; whether the fence
+-- came.
+SELECT
+    set_config('lock_timeout', '1s', TRUE),
+    set_config('statement_timeout', %(timeout_ms)s::TEXT, TRUE),
+    set_config('idle_in_transaction_session_timeout', %(timeout_ms)s::TEXT, TRUE),
+    rollout_control_v1(FALSE, TRUE),
+    cardinality(rollout_fence_v1(ARRAY[%(tenant_id)s::UUID], %(budget_ms)s)) = 1 AS is_fenced;
+
 -- name: take_fences
 -- Takes the fences of tenants as far as they come within the budget; whose did.
 SELECT rollout_fence_v1(%(tenant_ids)s, %(budget_ms)s) AS tenant_ids;
@@ -79,38 +89,69 @@ SELECT
     attested.differing_ids
 FROM rollout_attest_v1(%(tenant_id)s, %(player_ids)s) AS attested;
 
--- name: list_player_ids
--- Players of a tenant in the order of their ids, from after one.
-SELECT player.id
-FROM players AS player
-WHERE player.tenant_id = %(tenant_id)s AND (%(after_id)s::UUID IS NULL OR player.id > %(after_id)s)
-ORDER BY player.id
-LIMIT %(limit)s;
+-- name: attest_tenant
+-- The same for the players of a tenant in the order of their ids, from after one and at most so many; the last of them.
+WITH page AS MATERIALIZED (
+    SELECT player.id
+    FROM players AS player
+    WHERE player.tenant_id = %(tenant_id)s AND (%(after_id)s::UUID IS NULL OR player.id > %(after_id)s)
+    ORDER BY player.id
+    LIMIT %(limit)s
+)
 
--- name: find_touch_floor
--- The smallest id that a row can have which this transaction's snapshot does not see. Ids begin with the moment they were made
--- at; a row that is not seen was made by a transaction that was open then, and none of the service's is open for longer than
--- the margin. Sessions of the service's role show when theirs began.
 SELECT
-    (
-        lpad(to_hex(floor(extract(EPOCH FROM moment.since) * 1000)::BIGINT), 12, '0') || '00000000000000000000'
-    )::UUID AS floor
+    attested.currency,
+    attested.players,
+    attested.unopened,
+    attested.differing,
+    attested.legacy_available,
+    attested.legacy_held,
+    attested.snapshot_available,
+    attested.snapshot_pending,
+    attested.ledger_available,
+    attested.ledger_pending,
+    attested.unopened_ids,
+    attested.differing_ids,
+    (SELECT page.id FROM page ORDER BY page.id DESC LIMIT 1) AS last_id
+FROM rollout_attest_v1(%(tenant_id)s, ARRAY(SELECT page.id FROM page)) AS attested;
+
+-- name: find_touch_floors
+-- The smallest ids that rows can have which a snapshot taken after this statement does not see. Ids begin with the moment at
+-- which they were made. An entry that is not seen is of a call that holds the tenant's fence now, or of one that takes it
+-- later; so no entry is older than the oldest transaction that holds it. Whose beginning is not shown to us, since it is
+-- another role's, is given a margin. A player may be inserted before the fence is taken, and gets the margin always.
+SELECT
+    floors.entry_floor,
+    floors.player_floor
 FROM (
     SELECT
-        least(clock_timestamp() - INTERVAL '20 seconds', min(session.xact_start) - INTERVAL '1 second') AS since
-    FROM pg_stat_activity AS session
-    WHERE session.datname = current_database()
-) AS moment;
+        least(
+            clock_timestamp(),
+            min(coalesce(session.xact_start, clock_timestamp() - %(margin)s::INTERVAL))
+        ) - INTERVAL '10 milliseconds' AS entries_since,
+        clock_timestamp() - %(margin)s::INTERVAL AS players_since
+    FROM pg_locks AS held
+    INNER JOIN tenants AS tenant ON tenant.number::OID = held.objid
+    LEFT JOIN pg_stat_activity AS session ON session.pid = held.pid
+    WHERE held.locktype = 'advisory' AND held.classid = 4711001 AND held.granted AND tenant.id = %(tenant_id)s
+) AS moment
+CROSS JOIN LATERAL (
+    SELECT
+        (lpad(to_hex(floor(extract(EPOCH FROM moment.entries_since) * 1000)::BIGINT), 12, '0') || repeat('0', 20))::UUID
+            AS entry_floor,
+        (lpad(to_hex(floor(extract(EPOCH FROM moment.players_since) * 1000)::BIGINT), 12, '0') || repeat('0', 20))::UUID
+            AS player_floor
+) AS floors;
 
 -- name: find_touched
--- Players of a tenant whose wallets were written, or who came into being, since a floor; is_cut: there were too many rows to
+-- Players of a tenant whose wallets were written, or who came into being, since their floors; is_cut: there were too many rows to
 -- read them all. Read off the index of ids, whosever rows they are: that costs what was written since, not what there is.
 WITH entry AS MATERIALIZED (
     SELECT
         stored.tenant_id,
         stored.player_id
     FROM ledger_transactions AS stored
-    WHERE stored.id >= %(floor)s
+    WHERE stored.id >= %(entry_floor)s
     ORDER BY stored.id
     LIMIT %(limit)s
 ),
@@ -118,7 +159,7 @@ WITH entry AS MATERIALIZED (
 newcomer AS MATERIALIZED (
     SELECT stored.id
     FROM players AS stored
-    WHERE stored.tenant_id = %(tenant_id)s AND stored.id >= %(floor)s
+    WHERE stored.tenant_id = %(tenant_id)s AND stored.id >= %(player_floor)s
     ORDER BY stored.id DESC
     LIMIT %(limit)s
 )
