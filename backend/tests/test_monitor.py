@@ -440,7 +440,8 @@ async def test_minutes_that_are_folded_into_the_scores_need_not_be_read_again(de
     rows: list[tuple[Any, ...]] = []
     for back in range(1, 1300):
         minute, n = now - timedelta(minutes=back), generator.randrange(1, 9)
-        x = int(generator.random() < 0.01)
+        # The very first one too, so that both readings begin with it.
+        x = int(generator.random() < 0.01 or back == 1299)
         for stream, of_it in (("t1_disputed", x), ("t1_refused", int(generator.random() < 0.3)), ("t3_mismatch", x)):
             if stream != "t1_refused" or of_it:
                 rows.append((tenant_id, stream, minute, n if stream != "t1_refused" else of_it, of_it))
