@@ -67,10 +67,7 @@ EXCEPTIONS: Final = {
     "evidence_repo.list_top_tenants": "finds the tenants",
     "evidence_repo.prune": "sweeps what is old, whose ever it is",
     "evidence_repo.take_number": "a process counts for all tenants",
-<<<<<<< HEAD
     "finance_repo.filter_parameters": "turns a filter into parameters; asks the database nothing",
-=======
->>>>>>> monitor
     "flag_repo.list_expired": "a job's question about all tenants; each row says whose it is",
     "flag_repo.list_levels": "what is said for everybody",
     "flag_repo.list_own_values": "one copy for all tenants and providers",
@@ -124,7 +121,6 @@ EXCEPTIONS: Final = {
     "psp_event_repo.reopen": "the event is locked, and its tenant was checked",
     "psp_event_repo.store_unverified": "what nobody vouches for belongs to no tenant",
     "psp_event_repo.store_verified": "one call for many tenants; each delivery carries its tenant",
-<<<<<<< HEAD
     "finding_repo.count_open": "one answer for all tenants",
     "reconciliation_match_repo.count_lines": "lines are of one run, and a run of one tenant",
     "reconciliation_match_repo.refresh_statistics": "the planner's statistics know no tenants",
@@ -143,8 +139,6 @@ EXCEPTIONS: Final = {
     "sandbox_repo.plant": "there is one sandbox, and the function knows no other tenant's players",
     "sandbox_repo.try_lock": "there is one sandbox",
     "sandbox_repo.unlock": "there is one sandbox",
-=======
->>>>>>> monitor
     "rollout_repo.find_tenant_id": "finds the tenant",
     "rollout_repo.is_enforced_by_default": "asks about a tenant with nothing of its own",
     "rollout_repo.keep_short": "sets the transaction's limits; reads no table",
@@ -154,15 +148,6 @@ EXCEPTIONS: Final = {
     "rollout_repo.lock_control": "one lock for everybody's flags",
     "rollout_repo.settle": "finds out whose arbiter a change of everybody's flags has moved",
     "rollout_repo.take_fences": "takes the tenants, several at a time",
-<<<<<<< HEAD
-=======
-    "sandbox_repo.enforce": "there is one sandbox",
-    "sandbox_repo.ensure": "finds the tenant",
-    "sandbox_repo.forget_deliveries": "a provider delivers for all tenants",
-    "sandbox_repo.plant": "there is one sandbox, and the function knows no other tenant's players",
-    "sandbox_repo.try_lock": "there is one sandbox",
-    "sandbox_repo.unlock": "there is one sandbox",
->>>>>>> monitor
     "sign_in_repo.clear_failures": "a subject names its tenant, if it has one",
     "sign_in_repo.count_failure": "a subject names its tenant, if it has one",
     "sign_in_repo.list_failures": "a subject names its tenant, if it has one",
