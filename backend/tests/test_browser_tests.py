@@ -10,6 +10,7 @@ import pytest
 from backend.config import CHECKOUT
 from backend.scripts import browser_tests
 from backend.scripts.browser_tests import ChromiumMissing, command_of, find_chromium
+from backend.scripts.npm_packages import npm_command
 
 
 def program(folder: Path, name: str) -> Path:
@@ -44,7 +45,7 @@ def test_every_spec_is_known_to_the_runner() -> None:
     """What `make test` would run, without starting anything: the configuration and all specs can be read."""
     if not (browser_tests.FOLDER / "node_modules").is_dir():
         pytest.fail("run make setup")
-    command, environment = command_of(("--list",), chromium=Path(sys.executable), npm=browser_tests.npm_command())
+    command, environment = command_of(("--list",), chromium=Path(sys.executable), npm=npm_command())
     listed = subprocess.run(
         command, cwd=browser_tests.FOLDER, env=os.environ | environment, capture_output=True, text=True, timeout=60,
         check=False,
