@@ -4701,6 +4701,8 @@ CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, pl
 
 CREATE INDEX deposits_provider_ref_index ON public.deposits USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 
+CREATE INDEX evidence_buckets_disagreed_index ON public.evidence_buckets USING btree (tenant_id, minute) WHERE ((x > 0) AND (stream <> 't1_refused'::text));
+
 CREATE INDEX evidence_buckets_minute_index ON public.evidence_buckets USING btree (minute);
 
 CREATE INDEX evidence_subjects_minute_index ON public.evidence_subjects USING btree (minute);
