@@ -199,8 +199,8 @@ async def list_buckets(
         counted[Stream(stream)][minute] = (n, x, flushed_at)
     if recent_since is not None and recent_since > since:
         cursor = await conn.execute(SQL.list_day_totals, window)
-        for stream, n in await cursor.fetchall():
-            _add_quiet(counted[Stream(stream)], n, before=recent_since)
+        for stream, n, x in await cursor.fetchall():
+            _add_quiet(counted[Stream(stream)], n, x, before=recent_since)
     players: dict[tuple[Stream, datetime], set[str]] = defaultdict(set)
     cursor = await conn.execute(SQL.list_subjects, {**window, "limit": SUBJECTS_MAX})
     for stream, minute, subject in await cursor.fetchall():
@@ -224,13 +224,14 @@ async def list_buckets(
     return buckets
 
 
-def _add_quiet(minutes: dict[datetime, tuple[int, int, datetime]], n: int, *, before: datetime) -> None:
-    """Put what the quiet minutes before a time came to into the last of them."""
-    quiet = n - sum(of_it for minute, (of_it, _, _) in minutes.items() if minute < before)
-    if quiet:
+def _add_quiet(minutes: dict[datetime, tuple[int, int, datetime]], n: int, x: int, *, before: datetime) -> None:
+    """Put what is left of the totals before a time, which is of minutes that were not read, into the last of them."""
+    read = [counts for minute, counts in minutes.items() if minute < before]
+    quiet_n, quiet_x = n - sum(each[0] for each in read), x - sum(each[1] for each in read)
+    if quiet_n or quiet_x:
         last = before - MINUTE
-        of_it, x, flushed_at = minutes.get(last, (0, 0, last))
-        minutes[last] = (of_it + quiet, x, flushed_at)
+        last_n, last_x, flushed_at = minutes.get(last, (0, 0, last))
+        minutes[last] = (last_n + quiet_n, last_x + quiet_x, flushed_at)
 
 
 async def list_swept(

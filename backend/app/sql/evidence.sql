@@ -223,11 +223,12 @@ LIMIT %(limit)s;
 -- How much was counted in a time that is not read minute by minute.
 SELECT
     kept.stream,
-    sum(kept.n)::BIGINT AS n
+    sum(kept.n)::BIGINT AS n,
+    sum(kept.x)::BIGINT AS x
 FROM evidence_buckets AS kept
 WHERE
     kept.tenant_id = %(tenant_id)s
-    AND kept.stream IN ('t1_disputed', 't3_mismatch')
+    AND kept.stream IN ('t1_disputed', 't1_refused', 't3_mismatch')
     AND kept.minute >= %(since)s
     AND kept.minute < %(recent_since)s
     AND kept.epoch = %(epoch)s
