@@ -22,7 +22,8 @@ export default defineConfig({
     timezoneId: "UTC",
     viewport: { width: 1280, height: 900 },
     screenshot: "only-on-failure",
-    trace: "retain-on-failure",
+    // Without a film of it: what the pages were is in the snapshots, and filming takes half of a small machine.
+    trace: { mode: "retain-on-failure", screenshots: false, snapshots: true, sources: false },
     launchOptions: {
       executablePath: findChromium(),
       // No sandbox: as root, and in most containers, there is none to be had. The rest keeps the browser off the network.

@@ -9,7 +9,8 @@ export class Frame {
   constructor(readonly page: Page) {
     this.navigation = page.getByRole("navigation", { name: /^(Main navigation|Ana gezinme)$/ });
     this.account = page.locator("summary", { hasText: "@" });
-    this.search = page.getByLabel(/^(Search|Ara)$/).first();
+    // The one that is on every page comes first.
+    this.search = page.getByRole("searchbox").first();
   }
 
   entry(name: string): Locator {
