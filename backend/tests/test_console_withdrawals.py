@@ -198,7 +198,7 @@ async def test_failed_one_can_be_retried_or_given_up(counter: Counter) -> None:
         {"evidence_ref": "belongs elsewhere"},
     ],
 )
-async def test_crafted_form_is_refused_and_does_nothing(counter: Counter, fields: dict[str, object]) -> None:
+async def test_crafted_form_is_refused_and_does_nothing(counter: Counter, fields: dict[str, Any]) -> None:
     desk = counter.desk
     tx_id = await desk.request()
     answer = await counter.act(tx_id, "approve", **fields)
@@ -251,7 +251,7 @@ async def test_filter_stands_in_the_address_and_is_applied(counter: Counter) -> 
     desk = counter.desk
     small, large = await desk.request(5_00), await desk.request(45_00)
     await desk.owner.execute("UPDATE withdrawals SET created_at = '2026-03-01 12:00Z' WHERE id = %s", (small,))
-    for query, expected in [
+    asked: list[tuple[dict[str, Any], list[UUID]]] = [
         ({}, [large, small]),
         ({"sort": "created_at"}, [small, large]),
         ({"sort": "amount"}, [small, large]),
@@ -263,7 +263,8 @@ async def test_filter_stands_in_the_address_and_is_applied(counter: Counter) -> 
         ({"currency": "EUR"}, []),
         ({"method": "nothing"}, []),
         ({"state": "paid"}, []),
-    ]:
+    ]
+    for query, expected in asked:
         page = await counter.finance.get(LIST, **query)
         assert rows(page) == [str(each) for each in expected], query
         for name, text in query.items():
@@ -287,7 +288,7 @@ async def test_filter_stands_in_the_address_and_is_applied(counter: Counter) -> 
     ],
 )
 async def test_filter_that_cannot_be_read_is_told_and_left_out(
-    counter: Counter, query: dict[str, str], problem: str | None
+    counter: Counter, query: dict[str, Any], problem: str | None
 ) -> None:
     tx_id = await counter.desk.request()
     page = await counter.finance.get(LIST, **query)
@@ -298,6 +299,13 @@ async def test_filter_that_cannot_be_read_is_told_and_left_out(
         assert 'aria-invalid="true"' in page.text
         export = await counter.finance.get("/withdrawals.csv", **query)
         assert export.status_code == 422, "a file must not hold more than was asked for"
+
+
+async def test_amounts_of_all_tenants_are_put_in_no_order(counter: Counter) -> None:
+    everywhere = await console_browser.sign_in(counter.http, counter.desk.owner, Role.OWNER)
+    page = await everywhere.get(LIST, sort="-amount", player_id=counter.desk.player.id)
+    assert "By amount only within one tenant" in words(page)
+    assert (await everywhere.get("/withdrawals.csv", sort="amount")).status_code == 422
 
 
 async def test_pages_follow_each_other_without_gap_or_repetition(counter: Counter) -> None:

@@ -3851,6 +3851,8 @@ CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (pr
 
 CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, received_at, id) WHERE (state = ANY (ARRAY['pending'::text, 'dead'::text, 'quarantined'::text]));
 
+CREATE INDEX reconciliation_findings_attention_index ON public.reconciliation_findings USING btree (tenant_id, severity, created_at) WHERE (status = 'OPEN'::text);
+
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
 CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
