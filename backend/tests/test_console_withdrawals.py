@@ -301,6 +301,13 @@ async def test_filter_that_cannot_be_read_is_told_and_left_out(
         assert export.status_code == 422, "a file must not hold more than was asked for"
 
 
+async def test_amounts_of_all_tenants_are_put_in_no_order(counter: Counter) -> None:
+    everywhere = await console_browser.sign_in(counter.http, counter.desk.owner, Role.OWNER)
+    page = await everywhere.get(LIST, sort="-amount", player_id=counter.desk.player.id)
+    assert "By amount only within one tenant" in words(page)
+    assert (await everywhere.get("/withdrawals.csv", sort="amount")).status_code == 422
+
+
 async def test_pages_follow_each_other_without_gap_or_repetition(counter: Counter) -> None:
     desk = counter.desk
     made = []

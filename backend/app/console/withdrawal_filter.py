@@ -50,6 +50,11 @@ class Asked:
         """Whether anything but the order was chosen."""
         return bool(self.fields.keys() - {"sort"})
 
+    @property
+    def is_refined(self) -> bool:
+        """Whether anything was chosen that the queues above the list do not show."""
+        return bool(self.fields.keys() - {"sort", "state"})
+
 
 class _Reader:
     """Reads fields one by one and keeps what is wrong with them."""
@@ -70,8 +75,8 @@ class _Reader:
             return None
 
 
-def read_filter(request: Request[Any, Any, Any]) -> Asked:
-    """What the request's address asks for."""
+def read_filter(request: Request[Any, Any, Any], *, is_everywhere: bool) -> Asked:
+    """What the request's address asks for. is_everywhere: in all tenants, where amounts are in no order."""
     reader = _Reader(request)
     read = reader.read
     day_to: date | None = read("date_to", date.fromisoformat, "filter.problem.day")
@@ -87,6 +92,10 @@ def read_filter(request: Request[Any, Any, Any]) -> Asked:
         date_to=None if day_to is None or day_to == date.max else _midnight(day_to + timedelta(days=1)),
     )
     sort = read("sort", Sort, "filter.problem.choice") or Sort.NEWEST
+    if sort.is_by_amount and is_everywhere:
+        # No index could serve it, and it would mean little: amounts compare within a currency.
+        reader.problems["sort"] = "filter.problem.sort_everywhere"
+        sort = Sort.NEWEST
     try:
         cursor = request.query_params.get("after")
         after = None if not cursor or len(cursor) > LENGTH_MAX else parse_cursor(cursor, sort=sort)

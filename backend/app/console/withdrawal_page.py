@@ -50,8 +50,11 @@ async def get_live(
 ) -> Response[Any]:
     """Its history alone, after a look at its provider; and a word when it is not as the page has it any more."""
     scope, withdrawal_id = visit.admin_of(request).scope_tenant_id, withdrawal_id_of(tx_id)
-    await withdrawal_desk.glance(scope, withdrawal_id=withdrawal_id, now=datetime.now(UTC))
     detail = await withdrawal_desk.get(scope, withdrawal_id=withdrawal_id)
+    if detail.history.withdrawal.state is WithdrawalState.PROCESSING:
+        # Only here: a page does not wait for a provider.
+        await withdrawal_desk.glance(detail.history.withdrawal, now=datetime.now(UTC))
+        detail = await withdrawal_desk.get(scope, withdrawal_id=withdrawal_id)
     seen = request.query_params.get("seen", "")
     return render.part(request, "withdrawals/history.html", **_history(request, detail, seen_version=seen))
 

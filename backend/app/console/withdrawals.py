@@ -33,8 +33,8 @@ BULK_ACTIONS: Final = (Action.APPROVE, Action.REJECT, Action.DISPATCH, Action.RE
 @page("/withdrawals", of=Page.WITHDRAWALS)
 async def list_withdrawals(request: AnyRequest, withdrawal_desk: NamedDependency[WithdrawalDesk]) -> Response[Any]:
     """The queues, and the withdrawals that the address asks for."""
-    asked = read_filter(request)
     scope = visit.admin_of(request).scope_tenant_id
+    asked = read_filter(request, is_everywhere=scope is None)
     found = await withdrawal_desk.page(scope, asked=asked.filter, sort=asked.sort, after=asked.after, limit=ROWS)
     return await render.show(
         request,
@@ -47,7 +47,7 @@ async def list_withdrawals(request: AnyRequest, withdrawal_desk: NamedDependency
         live=live_of(request),
         current_state=asked.filter.state,
         states=tuple(WithdrawalState),
-        sorts=tuple(Sort),
+        sorts=[sort for sort in Sort if scope is not None or not sort.is_by_amount],
         bulk_actions=BULK_ACTIONS,
         is_everywhere=scope is None,
     )
@@ -56,11 +56,12 @@ async def list_withdrawals(request: AnyRequest, withdrawal_desk: NamedDependency
 @page("/withdrawals/queues", of=Page.WITHDRAWALS, is_live=True)
 async def get_queues(request: AnyRequest, withdrawal_desk: NamedDependency[WithdrawalDesk]) -> Response[Any]:
     """The queues alone, for the page that refreshes them."""
-    asked = read_filter(request)
+    scope = visit.admin_of(request).scope_tenant_id
+    asked = read_filter(request, is_everywhere=scope is None)
     return render.part(
         request,
         "withdrawals/queues.html",
-        queues=await withdrawal_desk.queues(visit.admin_of(request).scope_tenant_id),
+        queues=await withdrawal_desk.queues(scope),
         live=live_of(request),
         current_state=asked.filter.state,
     )
@@ -69,11 +70,11 @@ async def get_queues(request: AnyRequest, withdrawal_desk: NamedDependency[Withd
 @page("/withdrawals.csv", of=Page.WITHDRAWAL_EXPORT)
 async def export_withdrawals(request: AnyRequest, finance: NamedDependency[Finance]) -> Stream:
     """The whole of what the address asks for, streamed as it is at one moment; the export is audited."""
-    asked = read_filter(request)
+    scope = visit.admin_of(request).scope_tenant_id
+    asked = read_filter(request, is_everywhere=scope is None)
     for name, problem in asked.problems.items():
         # A file must not hold more than was asked for.
         raise FieldError(name, problem)
-    scope = visit.admin_of(request).scope_tenant_id
     pages = await finance.export(scope, asked=asked.filter, sort=asked.sort, actor=visit.actor_of(request))
 
     async def lines() -> AsyncIterator[bytes]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from backend.app.domain.finance import Position, Sort, WithdrawalDetail, WithdrawalFilter
+from backend.app.domain.finance import FinanceWithdrawal, Position, Sort, WithdrawalDetail, WithdrawalFilter
 from backend.app.domain.withdrawal_desk import DeskDetail, DeskPage, DeskSelection, Queue, gather_queues
 from backend.app.domain.withdrawal_lifecycle import WithdrawalNotFound
 from backend.app.repositories import finance_repo, payout_repo, player_repo, withdrawal_desk_repo
@@ -89,13 +89,6 @@ class WithdrawalDesk:
                 tenant_name=person.tenant_name,
             )
 
-    async def glance(self, scope_tenant_id: UUID | None, *, withdrawal_id: UUID, now: datetime) -> None:
-        """Ask the provider what became of a withdrawal, unless somebody did within the last minute.
-
-        Not part of looking: a page does not wait for a provider. Raises WithdrawalNotFound.
-        """
-        async with self._database.connection() as conn:
-            withdrawal = await finance_repo.find(conn, scope_tenant_id, withdrawal_id=withdrawal_id)
-        if withdrawal is None:
-            raise WithdrawalNotFound
+    async def glance(self, withdrawal: FinanceWithdrawal, *, now: datetime) -> None:
+        """Ask the provider what became of a withdrawal, unless somebody did within the last minute."""
         await self._payouts.glance(withdrawal, now=now)

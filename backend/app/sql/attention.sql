@@ -19,6 +19,7 @@ opened AS (
             candidate.created_at
         FROM reconciliation_findings AS candidate
         WHERE candidate.tenant_id = tenant.id AND candidate.status = 'OPEN'
+        ORDER BY candidate.severity, candidate.created_at
         LIMIT %(counted_max)s
     ) AS finding
     UNION ALL

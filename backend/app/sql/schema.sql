@@ -5373,6 +5373,8 @@ CREATE INDEX psp_statement_items_unmatched_index ON public.psp_statement_items U
 
 CREATE INDEX psp_statement_lines_run_index ON public.psp_statement_lines USING btree (run_id);
 
+CREATE INDEX reconciliation_findings_attention_index ON public.reconciliation_findings USING btree (tenant_id, severity, created_at) WHERE (status = 'OPEN'::text);
+
 CREATE INDEX reconciliation_findings_newest_index ON public.reconciliation_findings USING btree (tenant_id, id DESC);
 
 CREATE INDEX reconciliation_findings_open_index ON public.reconciliation_findings USING btree (tenant_id, provider, finding_type, id) WHERE (status = 'OPEN'::text);

@@ -11,7 +11,7 @@ const charts = () => {
       {
         animation: false,
         aria: { enabled: true },
-        grid: { left: 8, right: 8, top: 16, bottom: 8, containLabel: true },
+        grid: { left: 8, right: 8, top: wanted.series.length > 1 ? 36 : 16, bottom: 8, containLabel: true },
         color: [colour("--tblr-primary"), colour("--tblr-orange"), colour("--tblr-green")],
         textStyle: { color: colour("--tblr-secondary") },
         // Rich text is drawn; the other kind would be styled in a way that the page's policy forbids.

@@ -26,3 +26,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON console_sessions TO hakem_service;
 -- People are looked for by how their address or name begins.
 CREATE INDEX players_email_prefix_index ON players (tenant_id, email COLLATE "C");
 CREATE INDEX players_username_prefix_index ON players (tenant_id, (lower(username)) COLLATE "C");
+
+-- What is open, by tenant, for the first page; the rest of the table is the past.
+CREATE INDEX reconciliation_findings_attention_index ON reconciliation_findings (tenant_id, severity, created_at)
+WHERE status = 'OPEN';
