@@ -7,6 +7,7 @@ if __name__ != "backend.config":
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -81,6 +82,9 @@ class Settings(BaseSettings):
     # Secrets of accounts that have one of their own: WEBHOOK_SECRET_<name> and WEBHOOK_SECRET_<name>_PREVIOUS, by what
     # follows the prefix. Which account uses which name stands in the table psp_accounts.
     webhook_secrets: dict[str, SecretStr] = Field(default_factory=dict)
+    # Where providers' webhooks come from, as JSON: {"stripe": ["3.18.12.0/24"]}. For a service that sees the senders'
+    # addresses; behind a proxy that does not pass them on, leave it out.
+    webhook_source_ranges: dict[str, list[IPv4Network | IPv6Network]] = Field(default_factory=dict)
     # Unset in dev: MockPSP runs inside the service. Unset elsewhere: there is none.
     mockpsp_url: AnyHttpUrl | None = None
     mockpsp_api_key: SecretStr | None = None
@@ -91,6 +95,9 @@ class Settings(BaseSettings):
 
     kyc_unverified_daily_deposit_cap: Decimal = Field(default=Decimal("100.00"), ge=0)
     four_eyes_threshold: Decimal | None = Field(default=None, gt=0)
+
+    # Players and staff of the demo act by themselves; `hakem serve --demo` sets it.
+    demo_traffic: bool = False
 
     @classmethod
     def load(cls) -> Self:
@@ -140,7 +147,7 @@ class Settings(BaseSettings):
 
     def refusals(self) -> tuple[str, ...]:
         """Combinations that no ENV may start with, one sentence each."""
-        return tuple(self._refused_flags()) + tuple(self._refused_owner())
+        return tuple(self._refused_flags()) + tuple(self._refused_owner()) + tuple(self._refused_demo())
 
     def problems_outside_dev(self) -> tuple[str, ...]:
         """Weak or missing secrets and refused combinations, one sentence each; empty when fit for staging."""
@@ -158,6 +165,10 @@ class Settings(BaseSettings):
                 "LEDGER_SHADOW_WRITE=False with LEDGER_ENFORCE_BALANCE=True: the ledger cannot decide about "
                 "balances that it does not write"
             )
+
+    def _refused_demo(self) -> Iterator[str]:
+        if self.demo_traffic and self.env != "dev":
+            yield "DEMO_TRAFFIC is for ENV=dev: it moves money by itself"
 
     def _refused_owner(self) -> Iterator[str]:
         """Why the platform owner of the environment could not be made; each is checked where accounts are made too."""

@@ -12,12 +12,14 @@ from bench import (
     bounds,
     census,
     door,
+    flip,
     group_commit,
     history,
     http_webhook,
     http_withdraw,
     peers,
     pgbench,
+    reconciliation,
     report,
 )
 from bench.context import TPCB_DATABASE, Context, Driver, Skipped
@@ -33,9 +35,11 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "writer": ("Group commit, in one process", group_commit.measure),
     "http": ("HTTP withdraw, one service process", http_withdraw.measure),
     "webhook": ("Webhooks beside withdrawals, one service process", http_webhook.measure),
+    "flip": ("Flips of the arbiter beside withdrawals", flip.measure),
     "history": ("Cost of history", history.measure_history),
     "backfill": ("Backfill", backfill.measure),
     "census": ("Census of a large tenant", census.measure),
+    "reconciliation": ("Reconciliation with a provider", reconciliation.measure),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),
 }
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             history_rows=options.history_rows,
             backfill_players=options.backfill_players,
             census_players=options.census_players,
+            reconciliation_rows=options.reconciliation_rows,
             peer_sql=options.peer_sql,
         )
         server.clone(TPCB_DATABASE, is_empty=True)
@@ -99,6 +104,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--census-players", type=_census_players, default=1_000_000, help="players of the census (default: 1000000)"
     )
     parser.add_argument(
+        "--reconciliation-rows",
+        type=_reconciliation_rows,
+        default=1_000_000,
+        help="lines of the provider, and as many transactions (default: 1000000)",
+    )
+    parser.add_argument(
         "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
     )
     parser.add_argument(
@@ -139,6 +150,13 @@ def _census_players(value: str) -> int:
     if not 1_000 <= players <= CENSUS_PLAYERS_MAX:
         raise argparse.ArgumentTypeError(f"from 1000 to {CENSUS_PLAYERS_MAX}")
     return players
+
+
+def _reconciliation_rows(value: str) -> int:
+    rows = int(value)
+    if not 20_000 <= rows <= HISTORY_ROWS_MAX or rows % 10_000:
+        raise argparse.ArgumentTypeError(f"tens of thousands, from 20000 to {HISTORY_ROWS_MAX}")
+    return rows
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class Context:
     history_rows: int
     backfill_players: int
     census_players: int
+    reconciliation_rows: int
     peer_sql: Sequence[Path]
 
     def tpcb_per_second(self, *, seconds: float) -> float:

@@ -32,7 +32,7 @@ def measure(context: Context) -> list[Measurement]:
 
         def add(name: str, *, spread: Spread, clients: int, per_second: float | None = None) -> Measurement:
             cpu_before = serving.cpu_seconds()
-            report = _load(
+            report = load(
                 LoadPlan(
                     url=serving.url,
                     jwt_secret=serving.jwt_secret,
@@ -70,7 +70,8 @@ def _cpu_note(report: LoadReport, *, service_seconds: float) -> str:
     )
 
 
-def _load(plan: LoadPlan) -> LoadReport:
+def load(plan: LoadPlan) -> LoadReport:
+    """Run the load process to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.http_load"],
         input=msgspec.json.encode(plan),

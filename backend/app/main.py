@@ -15,29 +15,50 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from backend.app import mockpsp_mount
+from backend.app.api import (
+    adjustments,
+    auth,
+    finance,
+    findings,
+    flags,
+    middleware,
+    ops,
+    problems,
+    psp_events,
+    reconciliation,
+    rollout,
+    rollout_monitor,
+    wallet,
+    webhooks,
+)
 from backend.app.api import admins as admins_api
 from backend.app.api import audit as audit_api
-from backend.app.api import auth, finance, middleware, ops, problems, psp_events, wallet, webhooks
 from backend.app.api import players as players_api
 from backend.app.api import tenants as tenants_api
 from backend.app.api.body import JsonBody
 from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
-from backend.app.console import api_docs
+from backend.app.console import api_docs, failures
+from backend.app.console import routes as console
 from backend.app.domain.email import parse_email
 from backend.app.domain.password import parse_password
 from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
+from backend.app.services.adjustments import Adjustments
 from backend.app.services.admins import Admins, system_actor
+from backend.app.services.attention import AttentionDesk
 from backend.app.services.audit import Audit
 from backend.app.services.finance import Finance
+from backend.app.services.findings import Findings
+from backend.app.services.player_desk import PlayerDesk
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.tenants import Tenants
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
+from backend.app.services.withdrawal_desk import WithdrawalDesk
 from backend.app.wiring import DRAIN_SECONDS, VERSION, running, wire
 from backend.config import Settings
 
@@ -85,8 +106,15 @@ def build(
     database = core.database
     admins = Admins(database, core.passwords)
     secrets = WebhookSecrets(settings)
-    webhook_intake = Webhooks(database, secrets)
-    readiness = Readiness(database, jobs=core.jobs, secrets=secrets, expected_revision=engine.status().head)
+    webhook_intake = Webhooks(database, secrets, evidence=core.evidence, sources=settings.webhook_source_ranges)
+    readiness = Readiness(
+        database,
+        jobs=core.jobs,
+        monitor=core.monitor_watch,
+        secrets=secrets,
+        flag_cache=core.flag_cache,
+        expected_revision=engine.status().head,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -99,6 +127,7 @@ def build(
 
     services = {
         "sign_in": core.sign_in,
+        "console_sessions": core.console_sessions,
         "tenants": Tenants(database),
         "admins": admins,
         "players": Players(database, core.passwords),
@@ -107,9 +136,21 @@ def build(
         "withdrawals": core.withdrawals,
         "deposits": core.deposits,
         "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
+        "withdrawal_desk": WithdrawalDesk(database, core.payouts),
+        "player_desk": PlayerDesk(database),
+        "attention_desk": AttentionDesk(database),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
+        "reconciliation": core.reconciliation,
+        "findings": Findings(database, core.adapters, deposits=core.deposits, payouts=core.payouts),
+        "adjustments": Adjustments(database),
         "readiness": readiness,
+        "monitor": core.monitor,
+        "monitor_reader": core.monitor_reader,
+        "selftest": core.selftest,
+        "flags": core.flags,
+        "rollout": core.rollout,
+        "rollout_status": core.rollout_status,
     }
     app = Litestar(
         route_handlers=[
@@ -125,6 +166,13 @@ def build(
                     webhooks.router,
                     psp_events.router,
                     finance.router,
+                    rollout_monitor.router,
+                    flags.router,
+                    rollout.router,
+                    reconciliation.router,
+                    findings.router,
+                    adjustments.router,
+                    adjustments.decisions_router,
                 ],
             ),
             *([] if core.mockpsp.peer is None else [_mounted(core.mockpsp.peer)]),
@@ -132,11 +180,14 @@ def build(
             ops.get_ready,
             ops.get_metrics,
             api_docs.router,
+            console.router,
         ],
         dependencies={name: _provide(service) for name, service in services.items()},
         dto=JsonBody,
         return_dto=None,
-        exception_handlers=problems.EXCEPTION_HANDLERS,
+        exception_handlers={
+            kind: failures.under_console(handler) for kind, handler in problems.EXCEPTION_HANDLERS.items()
+        },
         lifespan=[lifespan],
         request_max_body_size=BODY_BYTES_MAX,
         openapi_config=_openapi(),
@@ -145,6 +196,7 @@ def build(
     )
     app.asgi_handler = middleware.observe_requests(app.asgi_handler)
     app.state.admins = admins
+    app.state.console_sessions = core.console_sessions
     app.state.tokens = Tokens(settings.jwt_secret.get_secret_value())
     return app
 

@@ -6,27 +6,54 @@ import importlib.metadata
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import structlog
 from litestar.types import ASGIApp
 
 from backend.app import mockpsp_mount
-from backend.app.domain.job import PeriodicJob
+from backend.app.domain.errors import TemporarilyUnavailable
+from backend.app.domain.flags import Flag
+from backend.app.domain.job import DeferredJob, PeriodicJob
+from backend.app.domain.reconciliation import Grace
 from backend.app.mockpsp_mount import MockPspMount
+from backend.app.psp import mockpsp as mockpsp_adapter
 from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
+from backend.app.services.admins import Admins
 from backend.app.services.census import Census
+from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.services.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
+from backend.app.services.demo_traffic import DemoTraffic
 from backend.app.services.deposits import Deposits
+from backend.app.services.evidence import Evidence
+from backend.app.services.finance import Finance
+from backend.app.services.flag_cache import FlagCache
+from backend.app.services.flags import Flags
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.monitor import EVALUATE_SECONDS, Monitor
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.monitor_looks import Looks
+from backend.app.services.monitor_reader import MonitorReader, read_triggers
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
+from backend.app.services.players import Players
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
+from backend.app.services.reconciliation import Reconciliation
+from backend.app.services.reconciliation_feed import Source
+from backend.app.services.rollout import Rollout
+from backend.app.services.rollout_gates import GateReader
+from backend.app.services.rollout_status import RolloutStatus
+from backend.app.services.selftest import Selftest
 from backend.app.services.sign_in import SignIn
+from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
 from backend.config import Settings
@@ -39,12 +66,11 @@ EMBEDDED_WATCH_SECONDS: Final = 1.0
 # So many in one run of a job: the deadline holds also when each of them takes a provider's whole timeout.
 INBOX_BATCH: Final = 500
 PULL_BATCH: Final = 100
-FLAGS: Final = (
-    "ledger_shadow_write",
-    "ledger_enforce_balance",
-    "ledger_balance_mismatch_log",
-    "webhook_signature_enforced",
-)
+UNMET_NAMED_MAX: Final = 20
+# The first run of a large tenant reads years.
+RECONCILIATION_SECONDS: Final = 7_200.0
+# MockPSP answers at once, tells its statement's truth at once, and is final after twenty seconds.
+MOCKPSP_GRACE: Final = Grace(missing_in_ledger=timedelta(seconds=10), missing_in_psp=timedelta(seconds=30))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +81,26 @@ class Core:
     database: Database
     presence: Presence
     mockpsp: MockPspMount
+    evidence: Evidence
+    flag_cache: FlagCache
+    flags: Flags
+    rollout: Rollout
+    rollout_status: RolloutStatus
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
+    console_sessions: ConsoleSessions
     wallets: Wallets
     withdrawals: Withdrawals
     deposits: Deposits
     payouts: Payouts
     inbox: PspInbox
+    monitor: Monitor
+    monitor_reader: MonitorReader
+    monitor_watch: MonitorWatch
+    selftest: Selftest
+    reconciliation: Reconciliation
+    adapters: Mapping[str, PspAdapter]
     jobs: Jobs
 
 
@@ -82,9 +120,21 @@ def wire(
     is_dev = settings.env == "dev"
     database = Database(engine, settings)
     mockpsp = mockpsp_mount.connect(settings, engine, ourselves=ourselves)
-    mismatches = MismatchRecorder(database, is_enabled=settings.ledger_balance_mismatch_log)
+    presence = Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings))
+    evidence = Evidence(database, app_version=VERSION, number=lambda: presence.number)
+    flag_cache = FlagCache(engine, defaults={flag: getattr(settings, flag) for flag in Flag})
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    rollout = Rollout(database, gates)
+    rollout_status = RolloutStatus(database, gates, read_triggers=read_triggers)
+    mismatches = MismatchRecorder(
+        database,
+        is_enabled=settings.ledger_balance_mismatch_log,
+        is_enabled_for=flag_cache.is_mismatch_logged,
+        evidence=evidence,
+    )
     passwords = Passwords()
     sign_in = SignIn(database, passwords)
+    console_sessions = ConsoleSessions(database, sign_in)
     wallets = Wallets(database)
     deposits = Deposits(
         database,
@@ -98,7 +148,24 @@ def wire(
         adapters = {} if mockpsp.adapter is None else {mockpsp.adapter.provider: mockpsp.adapter}
     payouts = Payouts(database, adapters, mismatches)
     inbox = PspInbox(database, deposits=deposits, payouts=payouts)
+    withdrawals = Withdrawals(database, mismatches, evidence, is_dev=is_dev)
+    demo_jobs = []
+    if settings.demo_traffic:
+        traffic = DemoTraffic(
+            tenants=Tenants(database),
+            admins=Admins(database, passwords),
+            players=Players(database, passwords),
+            deposits=deposits,
+            withdrawals=withdrawals,
+            finance=Finance(database, payouts, mismatches, four_eyes_threshold=settings.four_eyes_threshold),
+        )
+        demo_jobs = [
+            PeriodicJob(name="demo.traffic", run=traffic.step, every_seconds=DEMO_EVERY_SECONDS, deadline_seconds=30)
+        ]
     census = Census(database)
+    monitor = build_monitor(database)
+    selftest = Selftest(database, monitor, app_version=VERSION)
+    reconciliation = Reconciliation(database, sources_of(mockpsp.adapter))
     jobs = Jobs(
         engine,
         database,
@@ -123,24 +190,59 @@ def wire(
                 every_seconds=5,
                 deadline_seconds=300,
             ),
+            PeriodicJob(
+                name="monitor.evaluate", run=monitor.run_due, every_seconds=EVALUATE_SECONDS, deadline_seconds=110
+            ),
+            PeriodicJob(name="monitor.selftest", run=selftest.run_due, cron="40 3 * * *", deadline_seconds=120),
+            PeriodicJob(name="evidence.prune", run=evidence.prune, every_seconds=300, deadline_seconds=120),
+            PeriodicJob(name="rollout.expire_due", run=rollout.expire_due, every_seconds=1, deadline_seconds=60),
+            PeriodicJob(
+                name="rollout.refresh_metrics",
+                run=rollout_status.refresh_metrics,
+                every_seconds=60,
+                deadline_seconds=60,
+            ),
             PeriodicJob(name="census.run_due", run=census.run_due, every_seconds=60, deadline_seconds=300),
+            PeriodicJob(
+                name="reconciliation.run_due", run=reconciliation.run_due, every_seconds=300, deadline_seconds=240
+            ),
             PeriodicJob(name="sign_in.sweep_failures", run=sign_in.sweep, every_seconds=300, deadline_seconds=120),
+            PeriodicJob(
+                name="console_sessions.sweep", run=console_sessions.sweep, every_seconds=300, deadline_seconds=120
+            ),
+            *demo_jobs,
+        ],
+        deferred=[
+            Looks(database, census).job(),
+            DeferredJob(name=RECONCILIATION_JOB, run=reconciliation.perform, deadline_seconds=RECONCILIATION_SECONDS),
         ],
         is_worker=is_worker,
     )
     return Core(
         engine=engine,
         database=database,
-        presence=Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings)),
+        presence=presence,
         mockpsp=mockpsp,
+        evidence=evidence,
+        flag_cache=flag_cache,
+        flags=Flags(database, rollout),
+        rollout=rollout,
+        rollout_status=rollout_status,
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,
+        console_sessions=console_sessions,
         wallets=wallets,
-        withdrawals=Withdrawals(database, mismatches, is_dev=is_dev),
+        withdrawals=withdrawals,
         deposits=deposits,
         payouts=payouts,
         inbox=inbox,
+        monitor=monitor,
+        monitor_reader=MonitorReader(database),
+        monitor_watch=MonitorWatch(database),
+        selftest=selftest,
+        reconciliation=reconciliation,
+        adapters=adapters,
         jobs=jobs,
     )
 
@@ -153,31 +255,67 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
     """
     await core.database.open()
     await core.presence.start()
+    await core.flag_cache.start()
+    unmet = asyncio.create_task(_name_unmet(core), name="rollout-unmet")
     watcher = asyncio.create_task(_keep_embedded_running(core.engine), name="embedded-postgres")
     try:
         async with core.mockpsp.running():
             core.inbox.start()
+            core.evidence.start()
+            core.monitor_watch.start()
             await core.jobs.start()
             try:
                 yield
             finally:
                 on_stop()
+                await core.monitor_watch.stop()
                 # Before the drains: jobs and the inbox use the services.
                 await core.jobs.stop()
                 await core.inbox.stop()
                 for service in (core.withdrawals, core.deposits, core.mismatches):
                     with contextlib.suppress(TimeoutError):
                         await service.drain(deadline_seconds=DRAIN_SECONDS)
+                # Last of all: what the drains decided is counted too.
+                await core.evidence.stop(deadline_seconds=DRAIN_SECONDS)
     finally:
         watcher.cancel()
+        unmet.cancel()
+        await core.flag_cache.stop()
         await core.presence.stop()
         await core.database.close()
         await asyncio.to_thread(core.engine.close)
 
 
+def build_monitor(database: Database) -> Monitor:
+    """The monitor with what it acts through."""
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    return Monitor(database, rollout=Rollout(database, gates))
+
+
+def sources_of(mockpsp: PspAdapter | None) -> dict[str, Source]:
+    """The providers whose statements can be had, with how soon they are believed."""
+    if mockpsp is None:
+        return {}
+    return {mockpsp_adapter.PROVIDER: Source(feed=mockpsp, grace=MOCKPSP_GRACE)}
+
+
 def environment_flags(settings: Settings) -> dict[str, bool]:
     """The flags that this process's environment states; what is left to its default states nothing."""
-    return {flag: getattr(settings, flag) for flag in FLAGS if settings.is_explicit(flag)}
+    return {flag.value: getattr(settings, flag) for flag in Flag if settings.is_explicit(flag)}
+
+
+async def _name_unmet(core: Core) -> None:
+    """Say which tenants the environment enforces with gates unmet; that is not refused, and not silent."""
+    with contextlib.suppress(TemporarilyUnavailable):
+        unmet = await core.rollout_status.list_unmet(source="environment", limit=UNMET_NAMED_MAX)
+        if unmet:
+            log.warning(
+                "rollout.enforced_with_gates_unmet",
+                tenants={
+                    each.facts.tenant.slug: [gate.gate.value for gate in each.gates if gate.stands_against]
+                    for each in unmet
+                },
+            )
 
 
 async def _keep_embedded_running(engine: Engine) -> None:

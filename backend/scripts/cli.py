@@ -12,10 +12,27 @@ import typer
 
 from backend.app.domain.backfill import BackfillRefused
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
+from backend.app.domain.gates import GatesNotMet
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused
-from backend.scripts import admin, backfill, db, mockpsp, players, psp_accounts, serve, token, verify, waiting, worker
+from backend.scripts import (
+    admin,
+    backfill,
+    db,
+    flags,
+    mockpsp,
+    players,
+    psp_accounts,
+    reconcile,
+    rollout,
+    rollout_monitor,
+    serve,
+    token,
+    verify,
+    waiting,
+    worker,
+)
 
 EXIT_DONE: Final = 0
 EXIT_DIFFERENCES: Final = 1
@@ -29,6 +46,7 @@ EXIT_CODES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (EnvironmentFault, EXIT_ENVIRONMENT),
     (TemporarilyUnavailable, EXIT_ENVIRONMENT),
     (BackfillRefused, EXIT_REFUSED),
+    (GatesNotMet, EXIT_REFUSED),
     # Any other refusal is about what was asked for: an address that is taken, a tenant that is not there.
     (AppError, EXIT_USAGE),
     (psycopg.OperationalError, EXIT_ENVIRONMENT),
@@ -44,9 +62,16 @@ app = typer.Typer(
 )
 app.add_typer(admin.app, name="admin")
 app.add_typer(db.app, name="db")
+app.add_typer(flags.app, name="flags")
 app.add_typer(mockpsp.app, name="mockpsp")
 app.add_typer(players.app, name="players")
 app.add_typer(psp_accounts.app, name="psp")
+app.add_typer(reconcile.app, name="reconcile")
+rollout.app.command("evaluate")(rollout_monitor.evaluate)
+rollout.app.command("watch")(rollout_monitor.watch)
+rollout.app.command("selftest")(rollout_monitor.selftest)
+rollout.app.command("auto-rollback")(rollout_monitor.auto_rollback)
+app.add_typer(rollout.app, name="rollout")
 app.command("backfill")(backfill.backfill)
 app.command("serve")(serve.serve)
 app.command("token")(token.token)

@@ -7,20 +7,23 @@ import socket
 import tempfile
 import threading
 import time
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import httpx
 import typer
 import uvicorn
+import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from backend.app.api.http_protocol import WholeAnswers
+from backend.app.domain.demo_story import FOUR_EYES_MAJOR
 from backend.app.main import build, create_app, create_app_without_worker
 from backend.app.repositories import home, presence
-from backend.app.repositories.engine import resolve
+from backend.app.repositories.engine import Engine, resolve
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.services import logs
-from backend.app.wiring import environment_flags
+from backend.app.wiring import VERSION, environment_flags
 from backend.config import Settings
 from backend.scripts import demo as demo_script
 from backend.scripts.connection import ensure_schema
@@ -35,7 +38,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8001,
     workers: Annotated[int, typer.Option(min=1, max=WORKERS_MAX, help="Server processes.")] = 1,
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Leave background jobs to `hakem worker`.")] = False,
-    demo: Annotated[bool, typer.Option("--demo", help="Seed a demo tenant and print its sign-ins.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Seed two demo tenants and print their sign-ins.")] = False,
+    demo_quiet: Annotated[bool, typer.Option("--demo-quiet", help="With --demo: nobody acts by themselves.")] = False,
 ) -> None:
     """Serve the API; prints one line when it accepts requests."""
     logs.configure()
@@ -43,13 +47,17 @@ def serve(
     settings.ensure_startable()
     if demo and settings.env != "dev":
         raise typer.BadParameter(f"the demo is for ENV=dev, and this is {settings.env}", param_hint="--demo")
+    if demo:
+        settings = _as_demo(settings, is_quiet=demo_quiet)
     engine = resolve(settings)
     try:
         ensure_schema(engine, is_dev=settings.env == "dev")
-        asyncio.run(presence.ensure_flags_agree(engine, environment_flags=environment_flags(settings)))
+        asyncio.run(
+            presence.ensure_flags_agree(engine, app_version=VERSION, environment_flags=environment_flags(settings))
+        )
         listening = listen(host, port)
         url = url_of(listening, host)
-        guidance = demo_script.lines(asyncio.run(demo_script.seed(engine, settings)), url=url) if demo else ""
+        guidance = _seed(engine, settings, url=url) if demo else ""
         if workers > 1:
             factory = create_app_without_worker if no_worker else create_app
             _serve_many(listening, factory.__name__, url=url, guidance=guidance, workers=workers)
@@ -61,6 +69,22 @@ def serve(
             raise EnvironmentFault("the service did not start; the reason stands above")
     finally:
         engine.close()
+
+
+def _as_demo(settings: Settings, *, is_quiet: bool) -> Settings:
+    """The settings of a demo where the environment leaves them open: two approvals for much money, and life in it."""
+    demo: dict[str, object] = {} if is_quiet else {"demo_traffic": True}
+    if not settings.is_explicit("four_eyes_threshold"):
+        demo["four_eyes_threshold"] = Decimal(FOUR_EYES_MAJOR)
+    # The processes of --workers read the environment anew.
+    os.environ.update({name.upper(): str(value) for name, value in demo.items()})
+    return settings.model_copy(update=demo)
+
+
+def _seed(engine: Engine, settings: Settings, *, url: str) -> str:
+    """Seed the demo; what to print of it."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return demo_script.lines(runner.run(demo_script.seed(engine, settings)), url=url)
 
 
 class AnnouncingServer(uvicorn.Server):

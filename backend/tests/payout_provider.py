@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from backend.app.domain.money import Money
 from backend.app.domain.psp_event import PspEvent, PspEventType
+from backend.app.domain.statement import StatementPage
 from backend.app.psp.adapter import (
     CaptureRequest,
     Done,
@@ -24,7 +25,6 @@ from backend.app.psp.adapter import (
     PspKeyConflict,
     RefundRequest,
     Refused,
-    StatementPage,
     Unknown,
 )
 from backend.app.psp.webhook import Headers, Secret, Verdict

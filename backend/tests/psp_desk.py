@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from backend.app.domain.psp_delivery import Delivery, Receipt
 from backend.app.domain.psp_event import PspEvent
+from backend.app.domain.statement import StatementPage
 from backend.app.psp import standard_webhooks
 from backend.app.psp.adapter import (
     CaptureRequest,
@@ -26,7 +27,6 @@ from backend.app.psp.adapter import (
     PayoutRequest,
     Pending,
     RefundRequest,
-    StatementPage,
     Unknown,
 )
 from backend.app.psp.mockpsp_events import MockPspWebhooks
@@ -94,7 +94,7 @@ class ScriptedPsp(MockPspWebhooks):
     async def list_transactions(
         self, *, account_id: str, from_at: datetime, to_at: datetime, cursor: str | None
     ) -> StatementPage:
-        return StatementPage(lines=(), next_cursor=None, control_count=0, control_sums={})
+        return StatementPage(lines=(), next_cursor=None, control_count=0, control_sums={}, is_complete=True)
 
 
 def payment_id(deposit_id: UUID) -> str:

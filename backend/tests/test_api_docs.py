@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from backend.app.console import api_docs
+from backend.app.console.bundle import Bundle
 from backend.app.main import build
 from backend.app.repositories import home
 from backend.app.repositories.embedded.postgres import SERVICE_ROLE
@@ -37,9 +38,8 @@ async def client(database: Database, tmp_path: Path) -> AsyncIterator[httpx.Asyn
 
 @pytest.fixture
 def without_scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    files = {name: (tmp_path, media_type) for name, (_, media_type) in api_docs.FILES.items()}
-    monkeypatch.setattr(api_docs, "FILES", files)
-    api_docs._load.cache_clear()
+    files = {name: (tmp_path, media_type) for name, (_, media_type) in api_docs.BUNDLE.files.items()}
+    monkeypatch.setattr(api_docs, "BUNDLE", Bundle("api_docs", files))
 
 
 async def test_page_loads_only_files_of_this_service(client: httpx.AsyncClient) -> None:
@@ -47,7 +47,7 @@ async def test_page_loads_only_files_of_this_service(client: httpx.AsyncClient) 
     assert page.status_code == 200
     addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assets = [address for address in addresses if address.startswith("/docs/assets/")]
-    assert len(assets) == len(api_docs.FILES)
+    assert len(assets) == len(api_docs.BUNDLE.files)
     for address in assets:
         asset = await client.get(address)
         assert asset.status_code == 200, address
@@ -82,7 +82,7 @@ async def test_schema_describes_the_api_and_not_the_page(client: httpx.AsyncClie
 
 
 async def test_asset_of_another_release_or_name_is_not_found(client: httpx.AsyncClient) -> None:
-    assets = api_docs.find_assets()
+    assets = api_docs.BUNDLE.find()
     assert assets is not None
     for address in (
         "/docs/assets/0000000000000000/api_docs.js",

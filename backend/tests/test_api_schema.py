@@ -23,7 +23,7 @@ EXAMPLES_PER_OPERATION = 12
 
 
 async def test_whatever_is_sent_the_answer_is_one_the_schema_describes(home: Path) -> None:
-    async with running_service(home, arguments=("--demo",)) as service:
+    async with running_service(home, arguments=("--demo", "--demo-quiet")) as service:
         tested = await asyncio.to_thread(try_every_operation, service.url, tokens_of_the_demo(service))
         assert tested >= 20
         assert '"request.crashed"' not in service.log

@@ -206,7 +206,7 @@ async def try_demo(guidance: str, *, url: str) -> None:
     lines = guidance.splitlines()
     tenant_id = next(line.split()[-1] for line in lines if line.startswith("demo tenant"))
     people = [line.split()[-2:] for line in lines if "@demo.example" in line and "curl" not in line]
-    assert len(people) == 5
+    assert len(people) == 8
     async with httpx.AsyncClient(base_url=url) as client:
         for email, password in people:
             is_player = "verified" in email

@@ -1,210 +1,273 @@
-"""What stands in deploy/: units that give up what they do not need, and an image in which everything is locked."""
+"""What is shipped for those who watch: rules, dashboard and routes name what exists, and the rules do what they say."""
 
 import json
+import os
 import re
-import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
-from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import prometheus_client
 import pytest
+import typer.main
+import yaml  # type: ignore[import-untyped]  # the library has no types
 
-from backend.app.api.middleware import QUIET_PATHS
-from backend.config import CHECKOUT, WEBHOOK_SECRET_PREFIX, Settings
-from backend.scripts import cli
+from backend.app import main, wiring
+from backend.config import CHECKOUT
+from backend.scripts.cli import app
 
-SYSTEMD: Final = CHECKOUT / "deploy" / "systemd"
-UNITS: Final = sorted(SYSTEMD.glob("*.service"))
-CONTAINERFILE: Final = CHECKOUT / "deploy" / "Containerfile"
-INSTALLED: Final = "/opt/hakem/.venv/bin/hakem"
+DEPLOY: Final = CHECKOUT / "deploy"
+RULES: Final = DEPLOY / "prometheus" / "rules" / "hakem.yml"
+RULE_TESTS: Final = sorted((DEPLOY / "prometheus" / "tests").glob("*.test.yml"))
+DASHBOARD: Final = DEPLOY / "grafana" / "rollout.json"
+ALERTMANAGER: Final = DEPLOY / "alertmanager" / "alertmanager.yml"
+ALERTS_PAGE: Final = CHECKOUT / "docs" / "alerts.md"
 
-# What each unit has to say, whatever systemd is at hand to judge it.
-HARDENED: Final = {
-    "AmbientCapabilities": "",
-    "CapabilityBoundingSet": "",
-    "DynamicUser": "yes",
-    "LockPersonality": "yes",
-    "MemoryDenyWriteExecute": "yes",
-    "NoNewPrivileges": "yes",
-    "PrivateDevices": "yes",
-    "PrivateTmp": "yes",
-    "ProtectControlGroups": "yes",
-    "ProtectHome": "yes",
-    "ProtectKernelModules": "yes",
-    "ProtectKernelTunables": "yes",
-    "ProtectProc": "invisible",
-    "ProtectSystem": "strict",
-    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
-    "RestrictNamespaces": "yes",
-    "RestrictSUIDSGID": "yes",
-    "SystemCallArchitectures": "native",
-    "UMask": "0077",
+# What Prometheus makes itself.
+OF_PROMETHEUS: Final = {"up", "ALERTS"}
+# Metrics of parts that a build may not have yet, with their labels.
+AGREED: Final[dict[str, set[str]]] = {
+    "hakem_evidence_dropped_total": set(),
+    "hakem_evidence_flushes_total": {"outcome"},
+    "hakem_reconciliation_findings_open": {"finding_type", "severity", "age"},
+    "hakem_reconciliation_success_timestamp_seconds": {"tenant", "provider"},
+    "ledger_rollout_decisions_total": {"tenant", "arbiter", "agree"},
+    "ledger_rollout_epoch": {"tenant"},
+    "ledger_rollout_flag": {"flag"},
+    "ledger_rollout_hold": {"tenant"},
+    "ledger_rollout_last_evaluation_timestamp_seconds": set(),
+    "ledger_rollout_score": {"tenant", "trigger"},
+    "ledger_rollout_selftest_passed": set(),
+    "ledger_rollout_stage": {"tenant", "stage"},
+    "ledger_rollout_verdict": {"tenant", "trigger", "verdict"},
 }
-# Of ten; 0 is a process that can do nothing at all.
-EXPOSURE_MAX: Final = 2.0
+# Commands of such parts.
+AGREED_COMMANDS: Final = {"flags", "rollout", "reconcile"}
+
+# PromQL, as far as needed to find the names in it.
+STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+SELECTOR: Final = re.compile(r"([a-zA-Z_:][\w:]*)\s*\{([^}]*)\}")
+LABEL: Final = re.compile(r"([a-zA-Z_]\w*)\s*(?:=~|!~|!=|=)")
+GROUPING: Final = re.compile(r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
+NAME: Final = re.compile(r"(?<![\w:.])[a-zA-Z_:][\w:]*(?!\s*\()(?![\w:])")
+WORDS: Final = {"and", "or", "unless", "bool", "offset"}
+# A command of ours as prose writes it.
+COMMAND: Final = re.compile(r"\bhakem ((?:[a-z]+\b ?)+)")
 
 
-def directives(unit: Path) -> dict[str, list[str]]:
-    """What the unit says, by name, in order."""
-    found: dict[str, list[str]] = {}
-    for line in unit.read_text("utf-8").splitlines():
-        if "=" in line and not line.startswith("#"):
-            name, _, value = line.partition("=")
-            found.setdefault(name, []).append(value)
-    return found
+@cache
+def rules() -> list[dict[str, Any]]:
+    """All rules, in order."""
+    return [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_unit_gives_up_what_it_does_not_need(unit: Path) -> None:
-    said = directives(unit)
-    assert {name: said.get(name) for name in HARDENED} == {name: [value] for name, value in HARDENED.items()}
-    assert "/etc/hakem/hakem.env" in said["EnvironmentFile"], "secrets are no part of a unit"
-    assert said["StateDirectory"] == ["hakem"]
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
 
 
-@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
-def test_unit_starts_a_command_that_exists(unit: Path) -> None:
-    (command,) = directives(unit)["ExecStart"]
-    program, *arguments = shlex.split(command)
-    assert program == INSTALLED
-    assert_understood(arguments)
+def alert_names() -> list[str]:
+    return [rule["alert"] for rule in alerts()]
 
 
-def assert_understood(arguments: list[str]) -> None:
-    """The command line takes these words and options; --help keeps it from doing anything."""
-    assert cli.run(cli.app, [*arguments, "--help"]) == 0
-    assert cli.run(cli.app, [*arguments, "--no-such-option", "--help"]) == 2
+@cache
+def metrics() -> dict[str, set[str]]:
+    """Names of series with their labels: of the product's registry, of parts to come, of Prometheus, of recordings."""
+    for module in (main, wiring):
+        assert module.__file__, "importing the application registers its metrics"
+    found = dict(AGREED)
+    for family in prometheus_client.REGISTRY.collect():
+        collector = prometheus_client.REGISTRY._names_to_collectors[family.name]
+        labels = set(getattr(collector, "_labelnames", ()))
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
+        for suffix in suffixes:
+            found[f"{family.name}{suffix}"] = labels | ({"le"} if suffix == "_bucket" else set())
+    recordings = {rule["record"] for rule in rules() if "record" in rule}
+    return found | {name: set() for name in OF_PROMETHEUS | recordings}
 
 
-@pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="no systemd-analyze here; the directives are tested"
+def named_metrics(expression: str) -> set[str]:
+    """The series that an expression asks for."""
+    bare = STRING.sub('""', expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", GROUPING.sub("", bare))
+    bare = re.sub(r"\boffset\s+\w+", "", bare)
+    return {name for name in NAME.findall(bare) if name not in WORDS}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in json.loads(DASHBOARD.read_text("utf-8"))["panels"] if panel["type"] != "row"]
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    """Where an expression stands, and the expression."""
+    for rule in rules():
+        yield rule.get("alert") or rule["record"], rule["expr"]
+    for panel in panels():
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for annotation in json.loads(DASHBOARD.read_text("utf-8"))["annotations"]["list"]:
+        yield annotation["name"], annotation["expr"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ('sum by (tenant) (increase(a_total{b="c_total"}[1h])) > 3', {"a_total"}),
+        ("x:y:z / on (le) group_left () (other > 20) unless on (t) e offset 1d", {"x:y:z", "other", "e"}),
+        ("histogram_quantile(0.99, sum by (le) (rate(s_bucket[5m]))) and absent(q) or vector(0)", {"s_bucket", "q"}),
+        ("time() - max(ts) > 1e3 and 2 * f == bool 1", {"ts", "f"}),
+    ],
 )
-def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    for unit in UNITS:
-        text = unit.read_text("utf-8").replace(INSTALLED, sys.executable)
-        (tmp_path / unit.name).write_text(text, "utf-8")
-    names = [str(tmp_path / unit.name) for unit in UNITS]
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *names], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (verified.returncode, verified.stderr) == (0, "")
-    judged = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", *names],
+def test_names_are_found_in_expressions(expression: str, names: set[str]) -> None:
+    assert named_metrics(expression) == names
+
+
+def test_every_metric_that_is_asked_for_exists() -> None:
+    assert "hakem_payouts_unknown_oldest_seconds" in metrics()
+    missing = [
+        f"{place}: {name}" for place, each in expressions() for name in named_metrics(each) if name not in metrics()
+    ]
+    assert missing == []
+
+
+def test_every_label_that_is_asked_for_exists() -> None:
+    wrong: list[str] = []
+    # The scrape adds job and instance; a metric's own label job becomes exported_job.
+    added = {"job", "instance", "exported_job"}
+    for place, expression in expressions():
+        for name, selector in SELECTOR.findall(expression):
+            known = metrics()[name]
+            if not known:
+                continue
+            asked = set(LABEL.findall(STRING.sub('""', selector)))
+            wrong.extend(f"{place}: {name}{{{label}}}" for label in sorted(asked - known - added))
+    assert wrong == []
+
+
+def test_agreed_metrics_are_as_they_were_agreed() -> None:
+    """A part that has come has the labels that rules and dashboard count on."""
+    for family in prometheus_client.REGISTRY.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        if name in AGREED:
+            assert metrics()[name] == AGREED[name], name
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=alert_names())
+def test_alert_says_what_it_means_and_what_to_do(rule: dict[str, Any]) -> None:
+    name = rule["alert"]
+    assert rule["labels"]["severity"] in {"page", "ticket", "info"}
+    assert set(rule["annotations"]) == {"summary", "summary_tr", "description", "runbook_url"}
+    assert all(rule["annotations"].values())
+    assert rule["annotations"]["runbook_url"] == f"docs/alerts.md#{name.lower()}"
+
+
+def test_every_alert_has_its_section_and_no_section_is_left_over() -> None:
+    sections = re.findall(r"^### (\w+)$", ALERTS_PAGE.read_text("utf-8"), re.MULTILINE)
+    assert sorted(sections) == sorted(alert_names())
+    assert len(set(sections)) == len(sections)
+
+
+def test_commands_that_people_are_told_to_type_exist() -> None:
+    known: Any = typer.main.get_command(app)
+    texts = [text for rule in alerts() for text in rule["annotations"].values()]
+    pages = [ALERTS_PAGE.read_text("utf-8"), (CHECKOUT / "docs" / "detection.md").read_text("utf-8")]
+    wrong = []
+    for text in [*texts, *re.findall(r"`(hakem [^`]+)`", "\n".join(pages))]:
+        for words in COMMAND.findall(text):
+            group: Any = known
+            for word in words.split():
+                if not hasattr(group, "commands"):
+                    break
+                if group is known and word in AGREED_COMMANDS - set(group.commands):
+                    break
+                if word not in group.commands:
+                    wrong.append(f"hakem {words}")
+                    break
+                group = group.commands[word]
+    assert wrong == []
+
+
+def test_dashboard_is_whole() -> None:
+    dashboard = json.loads(DASHBOARD.read_text("utf-8"))
+    assert dashboard["uid"] == "hakem-rollout"
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert place["x"] + place["w"] <= 24
+        assert not cells & taken, f"{panel['title']} covers another panel"
+        taken |= cells
+    assert all(panel["description"] for panel in panels())
+
+
+def test_alertmanager_knows_its_receivers_and_the_alerts_it_silences() -> None:
+    config = yaml.safe_load(ALERTMANAGER.read_text("utf-8"))
+    receivers = {receiver["name"] for receiver in config["receivers"]}
+
+    def routes(route: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield route
+        for each in route.get("routes", ()):
+            yield from routes(each)
+
+    assert {route["receiver"] for route in routes(config["route"])} == receivers
+    for inhibition in config["inhibit_rules"]:
+        for matcher in (*inhibition["source_matchers"], *inhibition["target_matchers"]):
+            operator, pattern = re.fullmatch(r'alertname(=~|=|!=)"(.+)"', matcher).groups()  # type: ignore[union-attr]
+            alternatives = pattern.split("|") if operator == "=~" and "(" not in pattern else [pattern]
+            for each in alternatives:
+                assert any(re.fullmatch(each, name) for name in alert_names()), matcher
+    for pattern in config["templates"]:
+        assert list(ALERTMANAGER.parent.glob(pattern))
+
+
+def test_prometheus_loads_the_rules() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))
+    loaded = {path for pattern in config["rule_files"] for path in (DEPLOY / "prometheus").glob(pattern)}
+    assert RULES in loaded
+    # HakemDown and HakemAbsent ask for the job by this name.
+    assert "hakem" in {job["job_name"] for job in config["scrape_configs"]}
+
+
+def test_every_alert_is_seen_firing_in_a_test() -> None:
+    fired = set()
+    for path in RULE_TESTS:
+        for test in yaml.safe_load(path.read_text("utf-8"))["tests"]:
+            fired |= {each["alertname"] for each in test.get("alert_rule_test", ()) if each.get("exp_alerts")}
+            for each in test.get("promql_expr_test", ()):
+                if each.get("exp_samples"):
+                    fired |= set(re.findall(r'alertname="(\w+)"', each["expr"]))
+    assert sorted(set(alert_names()) - fired) == []
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus's own judge of rules; of a machine without it the other tests have to do."""
+    found = os.environ.get("PROMTOOL") or shutil.which("promtool")
+    if found is None:
+        pytest.skip("promtool is not installed (Debian, Ubuntu: apt-get install prometheus; or PROMTOOL=/path/to/it)")
+    return Path(found)
+
+
+def test_promtool_accepts_rules_and_configuration(promtool: Path) -> None:
+    checked = subprocess.run(
+        [promtool, "check", "config", DEPLOY / "prometheus" / "prometheus.yml"],
         capture_output=True,
         text=True,
-        timeout=60,
         check=False,
+        timeout=60,
     )
-    exposures = [float(text) for text in re.findall(r"Overall exposure level for \S+: ([\d.]+)", judged.stdout)]
-    assert len(exposures) == len(UNITS), judged.stderr
-    assert max(exposures) <= EXPOSURE_MAX
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_example_of_the_environment_is_complete_but_for_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = (SYSTEMD / "hakem.env.example").read_text("utf-8").splitlines()
-    said = dict(line.partition("=")[::2] for line in lines if line and not line.startswith("#"))
-    named = {*said, *(line[1:].partition("=")[0] for line in lines if re.match(r"#[A-Z_]+=", line))}
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    unknown = {
-        name
-        for name in named
-        if name.lower() not in Settings.model_fields and not name.startswith(WEBHOOK_SECRET_PREFIX)
-    }
-    assert unknown == set()
-    for name, value in said.items():
-        monkeypatch.setenv(name, value)
-    assert Settings.load().problems_outside_dev() == ("JWT_SECRET is not set", "WEBHOOK_SECRET_MOCKPSP is not set")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The image
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def instructions() -> list[tuple[str, str]]:
-    """(instruction, what follows) of the Containerfile, with continued lines joined and without comments."""
-    lines = [line for line in CONTAINERFILE.read_text("utf-8").splitlines() if not line.lstrip().startswith("#")]
-    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
-    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in joined.splitlines() if line.strip()]
-
-
-def copied() -> Iterator[tuple[str | None, tuple[str, ...]]]:
-    """(stage, sources) of each COPY; the stage is None for what comes out of the repository."""
-    for instruction, rest in instructions():
-        if instruction == "COPY":
-            words = rest.split()
-            options = [word for word in words if word.startswith("--")]
-            stage = next((option.partition("=")[2] for option in options if option.startswith("--from=")), None)
-            yield stage, tuple(word for word in words if word not in options)[:-1]
-
-
-def test_image_is_built_on_a_base_that_its_builder_names_by_digest() -> None:
-    said = instructions()
-    assert said[0] == ("ARG", "PYTHON_IMAGE"), "a default would be a tag that moves or a digest that ages"
-    bases = [rest.split()[0] for instruction, rest in said if instruction == "FROM"]
-    assert bases == ["${PYTHON_IMAGE}"] * len(bases)
-    assert "--build-arg PYTHON_IMAGE=<image>@sha256:<digest>" in CONTAINERFILE.read_text("utf-8")
-
-
-def test_image_takes_only_what_is_there_and_what_its_stages_made() -> None:
-    stages = {rest.split()[-1] for instruction, rest in instructions() if instruction == "FROM" and " AS " in rest}
-    ignored = (CHECKOUT / ".dockerignore").read_text("utf-8").splitlines()
-    patterns = [line for line in ignored if line and not line.startswith("#")]
-    for stage, sources in copied():
-        assert stage is None or stage in stages
-        for source in sources:
-            if stage is None:
-                assert (CHECKOUT / source).exists(), source
-                assert is_sent(source, patterns), f"{source} is kept out of the build by .dockerignore"
-    kept_out = ("var/secrets/jwt_secret", ".env", ".git/config", "backend/tests/conftest.py", "e2e/package.json")
-    assert [name for name in kept_out if is_sent(name, patterns)] == []
-
-
-def is_sent(name: str, patterns: list[str]) -> bool:
-    """Whether a file is part of what a build is sent: the last pattern that names it or a folder above it decides."""
-    above = [name, *(str(folder) for folder in Path(name).parents)]
-    decided = True
-    for pattern in patterns:
-        if any(fnmatch(path, pattern.removeprefix("!")) for path in above if path != "."):
-            decided = pattern.startswith("!")
-    return decided
-
-
-def test_image_installs_nothing_that_is_not_locked() -> None:
-    installs = [
-        command
-        for instruction, rest in instructions()
-        if instruction == "RUN"
-        for command in rest.split("&&")
-        if " pip install " in command
-    ]
-    assert len(installs) == 2
-    assert all("--require-hashes" in command or "--no-index" in command for command in installs)
-    lock = re.search(r"sed -n '([^']+)' requirements-dev.lock", CONTAINERFILE.read_text("utf-8"))
-    assert lock is not None
-    shown = subprocess.run(
-        ["sed", "-n", lock[1], "requirements-dev.lock"], cwd=CHECKOUT, capture_output=True, text=True, check=True
-    ).stdout
-    assert re.fullmatch(r"setuptools==\S+( \\\n +--hash=sha256:[0-9a-f]{64})+\n", shown)
-
-
-def test_image_runs_as_nobody_special_and_says_whether_it_lives() -> None:
-    said = instructions()
-    last_stage = said[max(number for number, (instruction, _) in enumerate(said) if instruction == "FROM") :]
-    of = dict(last_stage)
-    uid, _, gid = of["USER"].partition(":")
-    assert int(uid) > 0
-    assert int(gid) > 0
-    order = [instruction for instruction, _ in last_stage]
-    assert order.index("USER") > max(number for number, word in enumerate(order) if word in {"RUN", "COPY"})
-    assert of["STOPSIGNAL"] == "SIGTERM"
-    assert "ENV=prod" in of["ENV"]
-    (path,) = re.findall(r"http://127.0.0.1:8001(/\w+)", of["HEALTHCHECK"])
-    assert path in QUIET_PATHS
-    assert json.loads(of["ENTRYPOINT"]) == ["hakem"]
-    assert_understood(json.loads(of["CMD"]))
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.name)
+def test_rules_do_what_their_tests_say(promtool: Path, path: Path) -> None:
+    tested = subprocess.run([promtool, "test", "rules", path], capture_output=True, text=True, check=False, timeout=120)
+    assert tested.returncode == 0, tested.stdout + tested.stderr

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -40,9 +41,9 @@ TERMS_OF_THE_CODE = (
     "backfill", "batch", "capture", "census", "clearing", "control total", "coverage", "deposit", "drift", "effective",
     "enforce", "epoch", "event", "fence", "finding", "flag", "flip", "fold", "gate", "group commit", "held", "hold",
     "idempotency key", "in transit", "inbox", "journal", "kill switch", "lane", "ledger", "legacy column", "minor unit",
-    "mismatch", "opening", "override", "payout", "pending", "player", "provider", "reconciliation", "refusal", "replay",
-    "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage", "tenant", "transaction", "trigger",
-    "verdict", "wallet", "wallet version", "withdrawal",
+    "mismatch", "opening", "override", "payout", "pending", "player", "provider", "reconciliation", "refusal",
+    "rehearsal", "replay", "request hash", "role", "rollback", "run", "shadow", "snapshot", "stage",
+    "tenant", "transaction", "trigger", "verdict", "wallet", "wallet version", "wave", "withdrawal",
 )  # fmt: skip
 
 
@@ -117,6 +118,11 @@ def test_every_command_that_the_readme_names_exists() -> None:
             ['"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"'],
         ),
         ("docs/payouts.tr.md", ['"timeline":', '"provider":"mockpsp"']),
+        (
+            "docs/reconciliation.md",
+            ['"finding_type":"amount_mismatch"', "completed: psp_lines=", '"resolution_code":"FIXED_ADJUSTMENT"'],
+        ),
+        ("docs/reconciliation.tr.md", ['"finding_type":"amount_mismatch"', "completed: psp_lines="]),
     ],
 )
 async def test_what_a_document_says_to_type_answers_what_it_says(
@@ -125,7 +131,7 @@ async def test_what_a_document_says_to_type_answers_what_it_says(
     block = re.search(r"^```sh\n(TENANT=.*?)```", (CHECKOUT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert block is not None
     promised = re.findall(r"^(?:ask|act|see) .* # (\d{3}):", block[1], re.MULTILINE)
-    async with running_service(home, arguments=("--demo",)) as service:
+    async with running_service(home, arguments=("--demo", "--demo-quiet")) as service:
         with psycopg.connect(service.owner_url) as conn:
             row = conn.execute("SELECT id FROM tenants WHERE slug = 'demo'").fetchone()
         assert row is not None
@@ -150,39 +156,64 @@ async def test_what_a_document_says_to_type_answers_what_it_says(
 def test_guide_of_an_existing_platform_can_be_typed(new_database: Callable[..., Database], tmp_path: Path) -> None:
     database = new_database()
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        row = owner.execute(
-            "INSERT INTO tenants (slug, name, base_currency) VALUES ('existing', 'Existing', 'USD') RETURNING id"
-        ).fetchone()
-        assert row is not None
-        (tmp_path / "players.csv").write_text(
-            "external_id,email,username,currency,balance_available,balance_held,kyc_status\n"
-            "1,a@example.com,a,USD,50.00,20.00,verified\n2,b@example.com,b,USD,7.00,0,pending\n"
-        )
-        text = (CHECKOUT / "docs/bring-an-existing-platform.md").read_text("utf-8")
-        blocks = re.findall(r"^```sh\n(.*?)```", text, re.MULTILINE | re.DOTALL)
-        assert len(blocks) >= 4
-        typed = re.sub(r"\bTENANT\b", str(row[0]), "".join(blocks)).replace(
-            "hakem ", f"{sys.executable} -m backend.scripts "
-        )
-        done = subprocess.run(
-            ["sh", "-euc", f"cd {shlex.quote(str(tmp_path))}\n{typed}"],
-            env={
-                **os.environ,
-                "DATABASE_URL": database.service_url,
-                "DATABASE_OWNER_URL": database.owner_url,
-                "HAKEM_HOME": str(tmp_path / "home"),
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = type_guide("docs/bring-an-existing-platform.md", database, owner, folder=tmp_path, blocks_min=4)
         assert done.returncode == 0, done.stderr
         assert "scanned=2 created=2 skipped_exists=0 updated_forced=0 errors=0" in done.stdout
         wallets = owner.execute(
             "SELECT balance_real_available, balance_real_pending FROM wallet_balances ORDER BY 1 DESC"
         ).fetchall()
     assert wallets == [(50_00, 20_00), (7_00, 0)]
+
+
+@pytest.mark.parametrize("document", ["docs/rollout.md", "docs/rollout.tr.md"])
+def test_walk_from_import_to_enforced_and_back_can_be_typed(
+    document: str, new_database: Callable[..., Database], tmp_path: Path
+) -> None:
+    database = new_database()
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        done = type_guide(document, database, owner, folder=tmp_path, blocks_min=5)
+        assert done.returncode == 0, done.stderr
+        flips = owner.execute("SELECT kind, arbiter FROM arbiter_changes ORDER BY epoch").fetchall()
+        differing = owner.execute(
+            "SELECT count(*) FROM players p JOIN wallet_balances w ON w.player_id = p.id "
+            "WHERE (p.balance_real_available, p.balance_real_held) "
+            "<> (w.balance_real_available, w.balance_real_pending)"
+        ).fetchone()
+    stages = re.findall(r"stage=(\w+)", done.stdout)
+    assert stages == ["observing", "enforced", "ready"]
+    assert flips == [("rehearsal", "ledger"), ("rehearsal", "legacy"), ("flip", "ledger"), ("flip", "legacy")]
+    assert differing == (0,)
+
+
+def type_guide(
+    document: str, database: Database, owner: "psycopg.Connection[Any]", *, folder: Path, blocks_min: int
+) -> "subprocess.CompletedProcess[str]":
+    """Types what a document says to type, for a tenant with two players in a file."""
+    row = owner.execute(
+        "INSERT INTO tenants (slug, name, base_currency) VALUES ('existing', 'Existing', 'USD') RETURNING id"
+    ).fetchone()
+    assert row is not None
+    (folder / "players.csv").write_text(
+        "external_id,email,username,currency,balance_available,balance_held,kyc_status\n"
+        "1,a@example.com,a,USD,50.00,20.00,verified\n2,b@example.com,b,USD,7.00,0,pending\n"
+    )
+    blocks = re.findall(r"^```sh\n(.*?)```", (CHECKOUT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= blocks_min
+    typed = re.sub(r"\bTENANT\b", str(row[0]), "".join(blocks))
+    typed = re.sub(r"^hakem ", f"{sys.executable} -m backend.scripts ", typed, flags=re.MULTILINE)
+    return subprocess.run(
+        ["sh", "-euc", f"cd {shlex.quote(str(folder))}\n{typed}"],
+        env={
+            **os.environ,
+            "DATABASE_URL": database.service_url,
+            "DATABASE_OWNER_URL": database.owner_url,
+            "HAKEM_HOME": str(folder / "home"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 def test_table_of_error_codes_is_what_the_code_declares() -> None:

@@ -282,7 +282,7 @@ async def test_event_id_without_a_provider_makes_no_twins(owner: Owner, pools: P
     results = await post(
         pools,
         *(
-            event(player, TransactionType.MANUAL_ADJUSTMENT, 10, provider_event_id=event_id, **accounts)
+            event(player, TransactionType.BACKFILL_ADJUSTMENT, 10, provider_event_id=event_id, **accounts)
             for _ in range(2)
         ),
     )

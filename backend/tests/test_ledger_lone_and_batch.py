@@ -72,7 +72,7 @@ TYPES = st.sampled_from(
         TransactionType.WITHDRAW_REJECTED,
         TransactionType.WITHDRAW_DISPATCHED,
         TransactionType.WITHDRAW_PAID,
-        TransactionType.MANUAL_ADJUSTMENT,
+        TransactionType.BACKFILL_ADJUSTMENT,
         TransactionType.BACKFILL_ADJUSTMENT,
     ]
 )

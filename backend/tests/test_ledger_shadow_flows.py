@@ -201,7 +201,7 @@ async def test_process_that_would_contradict_a_tenant_does_not_start_and_leaves_
     async with connect_owner(database) as owner:
         player = await make_player(owner, await make_tenant(owner, enforce_override=True))
         with pytest.raises(FlagsRefused, match=f"t-{player.tenant_id.hex}"):
-            await ensure_flags_agree(engine_of(database), environment_flags=environment)
+            await ensure_flags_agree(engine_of(database), app_version="test", environment_flags=environment)
         cursor = await owner.execute(
             "SELECT (SELECT count(*) FROM flag_settings), (SELECT count(*) FROM service_instances)"
         )

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from backend.app.domain.identity import Role
 from backend.app.domain.money import Money
@@ -87,6 +88,9 @@ async def test_provider_that_is_down_is_asked_on_and_on_and_nothing_is_released(
         await _shift_schedule(desk, tx_id)
     assert await desk.findings(tx_id) == ["stale_in_transit"]
     assert (await desk.attempts(tx_id), await desk.state(tx_id)) == (["unknown"], "processing")
+    # Whoever watches the metrics sees it too; other tests may have left more of them.
+    assert (REGISTRY.get_sample_value("hakem_payouts_unknown") or 0) >= 1
+    assert (REGISTRY.get_sample_value("hakem_payouts_unknown_oldest_seconds") or 0) >= 7 * DAY.total_seconds()
     assert await sides(desk.owner, desk.player) == both(60_00, 40_00)
 
     # Late enough for the provider to have forgotten the key: it is not sent again, however unknown it is there.

@@ -22,6 +22,7 @@ from litestar import Litestar
 from backend.app.domain import payment_method
 from backend.app.domain.money import Money
 from backend.app.domain.psp_event import PspEvent, PspEventType
+from backend.app.domain.statement import StatementKind, StatementLine
 from backend.app.psp.adapter import (
     CaptureRequest,
     Done,
@@ -35,8 +36,6 @@ from backend.app.psp.adapter import (
     PspUnavailable,
     RefundRequest,
     Refused,
-    StatementKind,
-    StatementLine,
     Unknown,
 )
 from backend.app.psp.mockpsp import STATEMENT_PAGE_LINES, MockPsp

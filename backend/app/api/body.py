@@ -47,6 +47,8 @@ class JsonBody(AbstractDTO[Any]):
         """The struct in a body. Raises MalformedJson, or FieldError naming the field."""
         field_definition = self.asgi_connection.route_handler.parsed_data_field
         assert field_definition is not None, "only handlers that take a body have it decoded"
+        if not value and field_definition.is_optional:
+            return None
         decoder = self._decoders[field_definition.annotation]
         try:
             return decoder.decode(value)

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency, Provide
 from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 
-from backend.app.api.finance_query import PageCursor, format_cursor, parse_cursor, provide_filter
+from backend.app.api.finance_query import PageCursor, provide_filter
 from backend.app.api.finance_schemas import (
     BulkAnswer,
     BulkIn,
@@ -23,8 +23,6 @@ from backend.app.api.finance_schemas import (
     ReviewIn,
     WithdrawalDetailOut,
     WithdrawalOut,
-    csv_header,
-    csv_row,
     withdrawal_detail_out,
     withdrawal_out,
 )
@@ -48,7 +46,9 @@ from backend.app.domain.finance import (
     Sort,
     WithdrawalFilter,
 )
+from backend.app.domain.finance_cursor import format_cursor, parse_cursor
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.withdrawal_csv import csv_header, csv_row
 from backend.app.domain.withdrawal_lifecycle import Action, WithdrawalNotFound
 from backend.app.services.finance import Finance
 

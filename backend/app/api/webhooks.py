@@ -92,6 +92,7 @@ async def _receive(
             headers=_headers(request),
             request_id=request_id_of(request),
             received_at=datetime.now(UTC),
+            source_address=None if request.client is None else request.client.host,
         )
     )
     # Applied after the answer; a process that dies before that leaves it to the next.

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from backend.app.domain.audit import State
 from backend.app.domain.deposit import DepositState
-from backend.app.domain.finding import Finding, FindingType, Severity
+from backend.app.domain.finding import Finding, FindingType, Severity, money_facts
 from backend.app.domain.money import Money, format_amount
 from backend.app.domain.psp_event import Effect, Judgement, Observation, PspEvent, StatusClass, judge_observation
 
@@ -206,15 +206,23 @@ def finding_of(deposit: StoredDeposit, arrived: DepositObservation, plan: Plan) 
         "theirs_status": arrived.status_class.value,
         "theirs_provider_ref": arrived.provider_ref,
         "account_id": arrived.account_id,
+        "ours_amount_minor": deposit.money.amount_minor,
+        "ours_currency": deposit.money.currency,
+        "theirs_amount_minor": None if arrived.money is None else arrived.money.amount_minor,
+        "theirs_currency": None if arrived.money is None else arrived.money.currency,
     }
     return Finding(
         provider=deposit.provider,
         tenant_id=deposit.tenant_id,
         finding_type=plan.finding_type,
         severity=plan.severity,
-        subject=f"deposit:{deposit.id}",
+        # A second payment of one deposit is another difference than a third.
+        subject=f"deposit:{deposit.id} {arrived.provider_ref}"
+        if plan.finding_type is FindingType.DUPLICATE_IN_PSP
+        else f"deposit:{deposit.id}",
         message=f"deposit {deposit.id}: {plan.detail}",
         evidence=evidence,
+        facts=_facts(deposit, arrived, plan.finding_type),
         player_id=deposit.player_id,
         tx_id=deposit.id,
         provider_event_id=arrived.provider_event_id,
@@ -244,6 +252,21 @@ def shortfall_of(deposit: StoredDeposit, arrived: DepositObservation, *, missing
 
 def _found(finding_type: FindingType, severity: Severity, detail: str) -> Plan:
     return Plan(step=Step.FIND, effect=Effect.FINDING, finding_type=finding_type, severity=severity, detail=detail)
+
+
+def _facts(
+    deposit: StoredDeposit, arrived: DepositObservation, finding_type: FindingType
+) -> tuple[str | int, ...] | None:
+    """What a run of reconciliation takes the same difference for (sql/reconciliation_find.sql)."""
+    match finding_type:
+        case FindingType.AMOUNT_MISMATCH | FindingType.CURRENCY_MISMATCH if arrived.money is not None:
+            return (*money_facts(deposit.money), *money_facts(arrived.money))
+        case FindingType.DUPLICATE_IN_PSP if arrived.money is not None:
+            return money_facts(arrived.money)
+        case FindingType.STATUS_MISMATCH if deposit.status_class is not None:
+            return (deposit.status_class.value, arrived.status_class.value)
+        case _:
+            return None
 
 
 def _text(money: Money | None) -> str | None:

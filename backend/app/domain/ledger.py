@@ -27,6 +27,7 @@ class TransactionType(StrEnum):
     WITHDRAW_RETURNED = "withdraw_returned"
     BACKFILL_ADJUSTMENT = "backfill_adjustment"
     MANUAL_ADJUSTMENT = "manual_adjustment"
+    CLEARING_ADJUSTMENT = "clearing_adjustment"
 
 
 class Arbiter(StrEnum):

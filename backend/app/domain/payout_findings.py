@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from backend.app.domain.finding import Finding, FindingType, Severity
+from backend.app.domain.finding import Finding, FindingType, Severity, money_facts
 from backend.app.domain.money import Money, format_amount
 from backend.app.domain.payout import Attempt, PayoutJudgement, PayoutReport
 from backend.app.domain.psp_event import PspEvent
@@ -81,8 +81,26 @@ def finding_of_report(
             "provider_amount": None if report.money is None else _text(report.money),
             "provider_account": account_id,
             "provider_ref": report.provider_ref,
+            "ours_amount_minor": attempt.money.amount_minor,
+            "ours_currency": attempt.money.currency,
+            "theirs_amount_minor": None if report.money is None else report.money.amount_minor,
+            "theirs_currency": None if report.money is None else report.money.currency,
         },
+        facts=_facts(finding_type, attempt=attempt, report=report),
     )
+
+
+def _facts(finding_type: FindingType, *, attempt: Attempt, report: PayoutReport) -> tuple[str | int, ...] | None:
+    """What a run of reconciliation takes the same difference for (sql/reconciliation_find.sql)."""
+    match finding_type:
+        case FindingType.AMOUNT_MISMATCH | FindingType.CURRENCY_MISMATCH if report.money is not None:
+            return (*money_facts(attempt.money), *money_facts(report.money))
+        case FindingType.PAID_AFTER_RELEASE | FindingType.DUPLICATE_IN_PSP if report.money is not None:
+            return money_facts(report.money)
+        case FindingType.STATUS_MISMATCH if attempt.known is not None:
+            return (attempt.known.status_class.value, report.status_class.value)
+        case _:
+            return None
 
 
 def finding_of_refusal(attempt: Attempt, *, report: PayoutReport, ledger_code: str) -> Finding:
@@ -162,6 +180,9 @@ def _finding(
         subject=attempt.reference,
         message=message,
         evidence={"attempt": attempt.reference, "attempt_amount": _text(attempt.money), **evidence},
+        facts=money_facts(attempt.money)
+        if finding_type in (FindingType.MISSING_IN_PSP, FindingType.STALE_IN_TRANSIT)
+        else None,
     )
 
 

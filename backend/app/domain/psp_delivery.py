@@ -90,7 +90,10 @@ class EventState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What came in. `account_id` is the one in the address, if there is one; headers as HTTP had them."""
+    """What came in. `account_id` is the one in the address, if there is one; headers as HTTP had them.
+
+    source_address: who sent it as far as the connection says, None when unknown. It proves nothing but where from.
+    """
 
     provider: str
     account_id: str | None
@@ -98,6 +101,7 @@ class Delivery:
     headers: Mapping[str, str]
     request_id: str | None
     received_at: datetime
+    source_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -180,6 +180,21 @@ def allowed_actions(standing: Standing, *, admin_id: UUID, threshold: Decimal | 
     )
 
 
+def refused_actions(
+    standing: Standing, *, admin_id: UUID, threshold: Decimal | None
+) -> tuple[tuple[Action, AppError], ...]:
+    """What the state would allow and something else does not, and why: to be told, instead of left out."""
+    refused: list[tuple[Action, AppError]] = []
+    for action in ADMIN_ACTIONS:
+        try:
+            plan_action(standing, action, admin_id=admin_id, threshold=threshold)
+        except InvalidStateTransition:
+            continue
+        except AppError as refusal:
+            refused.append((action, refusal))
+    return tuple(refused)
+
+
 def require_reason(reason: str | None) -> str:
     """The reason without surrounding space. Raises ReasonRequired when there is none."""
     text = (reason or "").strip()

@@ -5,15 +5,15 @@ is a value. A timeout, a connection that broke and an answer that cannot be read
 acted, so nothing may be concluded but that it has to be asked again, with the same key.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol
 from uuid import UUID
 
 from backend.app.domain.money import Money
 from backend.app.domain.psp_event import PspEvent
+from backend.app.domain.statement import StatementPage
 from backend.app.psp.webhook import Headers, Secret, Verdict
 
 
@@ -92,41 +92,6 @@ class NotFound:
 
 # What a provider says when it is asked about one payment: its latest event, that it knows none, or nothing readable.
 Lookup = PspEvent | NotFound | Unknown
-
-
-class StatementKind(StrEnum):
-    """Which way a line of a statement moved money at the provider."""
-
-    DEPOSIT = "deposit"
-    REFUND = "refund"
-    PAYOUT = "payout"
-    RETURN = "return"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementLine:
-    """One movement at the provider. `reference` is ours as we gave it; `occurred_at` is when it became what it is."""
-
-    provider_event_id: str
-    provider_ref: str
-    reference: str | None
-    kind: StatementKind
-    status: str
-    money: Money
-    occurred_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatementPage:
-    """One page of a statement. The control totals speak of the whole window, not of the page.
-
-    `control_sums` is the sum of amounts in minor units by currency, all kinds counted positively.
-    """
-
-    lines: Sequence[StatementLine]
-    next_cursor: str | None
-    control_count: int
-    control_sums: Mapping[str, int]
 
 
 class PspKeyConflict(Exception):

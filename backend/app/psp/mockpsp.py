@@ -10,6 +10,7 @@ import msgspec
 
 from backend.app.domain.money import Money
 from backend.app.domain.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
+from backend.app.domain.statement import StatementKind, StatementLine, StatementPage
 from backend.app.psp import mockpsp_events
 from backend.app.psp.adapter import (
     CaptureRequest,
@@ -23,9 +24,6 @@ from backend.app.psp.adapter import (
     PspUnavailable,
     RefundRequest,
     Refused,
-    StatementKind,
-    StatementLine,
-    StatementPage,
     Unknown,
 )
 from backend.app.psp.event_fields import (
@@ -43,6 +41,14 @@ from backend.app.psp.webhook import UnparsableEvent
 PROVIDER: Final = mockpsp_events.PROVIDER
 
 STATEMENT_PAGE_LINES: Final = 500
+# What MockPSP says of a line, in our words; anything else says nothing final.
+_LINE_CLASSES: Final[Mapping[str, StatusClass]] = {
+    "captured": StatusClass.SUCCESS,
+    "paid": StatusClass.SUCCESS,
+    "refunded": StatusClass.REVERSED,
+    "returned": StatusClass.REVERSED,
+    "failed": StatusClass.FAILED,
+}
 AUTHORIZED: Final = "authorized"
 KEY_CONFLICT: Final = "idempotency_key_conflict"
 # Refusals that MockPSP gives before anything is booked: final, and no money moved. Any other status is no such promise.
@@ -91,6 +97,7 @@ class _Statement(msgspec.Struct, frozen=True):
     items: list[_Line]
     next_cursor: str | None
     control: _Control
+    complete: bool
 
 
 _ORDER: Final = msgspec.json.Decoder(_Order)
@@ -327,6 +334,7 @@ def _statement_page(statement: _Statement) -> StatementPage:
                 reference=find_identifier(line.reference, field="reference"),
                 kind=line.kind,
                 status=line.status,
+                status_class=_LINE_CLASSES.get(line.status, StatusClass.PENDING),
                 money=_money(line.amount_minor, line.currency),
                 occurred_at=_utc(line.occurred_at),
             )
@@ -335,6 +343,7 @@ def _statement_page(statement: _Statement) -> StatementPage:
         next_cursor=statement.next_cursor,
         control_count=statement.control.count,
         control_sums=statement.control.sum_by_currency,
+        is_complete=statement.complete,
     )
 
 

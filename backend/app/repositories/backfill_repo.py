@@ -27,7 +27,7 @@ from backend.app.repositories.database import Connection
 SQL = sql.load("backfill")
 
 # Beside the ledger's namespaces (functions/ledger_post_v1.sql).
-_LOCK_NAMESPACE: Final = 4711005
+LOCK_NAMESPACE: Final = 4711005
 _CURRENCIES: Final = " ".join(sorted(CURRENCY_EXPONENTS))
 TENANTS_PAGE: Final = 200
 
@@ -89,13 +89,13 @@ async def count_players(conn: Connection, tenant_id: UUID | None) -> int:
 
 async def try_lock(conn: Connection, tenant: TenantToFill) -> bool:
     """Take the tenant's backfill for the life of this session; False while another session has it."""
-    key = {"namespace": _LOCK_NAMESPACE, "tenant_number": tenant.number}
+    key = {"namespace": LOCK_NAMESPACE, "tenant_number": tenant.number}
     return bool((await _one(conn, SQL.try_lock_tenant, key))[0])
 
 
 async def unlock(conn: Connection, tenant: TenantToFill) -> None:
     """Give it back."""
-    await conn.execute(SQL.unlock_tenant, {"namespace": _LOCK_NAMESPACE, "tenant_number": tenant.number})
+    await conn.execute(SQL.unlock_tenant, {"namespace": LOCK_NAMESPACE, "tenant_number": tenant.number})
 
 
 async def find_latest_run(conn: Connection, tenant_id: UUID) -> LatestRun | None:

@@ -1,7 +1,7 @@
 """Connections of the service's role: one pool, and the one place where a lost database becomes a clear answer."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel, sql
@@ -16,6 +16,8 @@ Connection = AsyncConnection[TupleRow]
 
 # More callers than this waiting for a connection are told to come back instead of piling up.
 WAITING_MAX = 2_000
+# How long what is urgent waits for a connection of the pool before it makes one of its own.
+URGENT_SECONDS_MAX = 0.2
 
 LOCK_TIMEOUT_MS = 5_000
 # A batch of strangers' requests must not wait long for one player's row that somebody holds (see group_commit).
@@ -100,6 +102,29 @@ class Database:
         """A connection in one READ COMMITTED transaction, committed when the block ends well. Raises DatabaseAway."""
         async with self.connection() as conn, conn.transaction():
             yield conn
+
+    @asynccontextmanager
+    async def urgent_transaction(self) -> AsyncIterator[Connection]:
+        """The same for what must not wait behind everybody else's requests for a connection: when the pool has none to
+        give right away, on a further connection. Raises DatabaseAway.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                try:
+                    conn = await stack.enter_async_context(self._pool.connection(timeout=URGENT_SECONDS_MAX))
+                except (PoolTimeout, TooManyRequests):
+                    conn = await stack.enter_async_context(await self._connect_apart())
+                async with conn.transaction():
+                    yield conn
+            except (PoolClosed, psycopg.OperationalError) as error:
+                raise DatabaseAway from error
+
+    async def _connect_apart(self) -> Connection:
+        conn = await psycopg.AsyncConnection.connect(
+            self._engine.service_url, autocommit=True, connect_timeout=2, application_name="hakem-urgent"
+        )
+        await self._configure(conn)
+        return conn
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:

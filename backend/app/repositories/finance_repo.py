@@ -53,19 +53,27 @@ async def list_page(
     # Planned anew each time (prepare=False): which filters are given decides which index serves.
     cursor = await conn.execute(
         _IDS_BY_SORT[sort],
-        {**_filters(tenant_id, asked), **last, "last_id": position.last_id, "limit": limit, "offset": offset},
+        {**filter_parameters(tenant_id, asked), **last, "last_id": position.last_id, "limit": limit, "offset": offset},
         prepare=False,
     )
     ids = [row[0] for row in await cursor.fetchall()]
+    return await list_by_id(conn, tenant_id, withdrawal_ids=ids)
+
+
+async def list_by_id(
+    conn: Connection, tenant_id: UUID | None, *, withdrawal_ids: Sequence[UUID]
+) -> list[FinanceWithdrawal]:
+    """The withdrawals with these ids that are the tenant's, or anybody's when it is None, in the order of the ids."""
     cursor = await conn.execute(
-        SQL.list_withdrawals, {"tenant_id": tenant_id, "withdrawal_ids": ids, "limit": len(ids)}
+        SQL.list_withdrawals,
+        {"tenant_id": tenant_id, "withdrawal_ids": list(withdrawal_ids), "limit": len(withdrawal_ids)},
     )
     return [_withdrawal(row) for row in await cursor.fetchall()]
 
 
 async def count(conn: Connection, tenant_id: UUID | None, *, asked: WithdrawalFilter) -> int:
     """How many withdrawals match in all."""
-    cursor = await conn.execute(SQL.count_withdrawals, _filters(tenant_id, asked), prepare=False)
+    cursor = await conn.execute(SQL.count_withdrawals, filter_parameters(tenant_id, asked), prepare=False)
     row = await cursor.fetchone()
     assert row is not None, "a count returns a row"
     return int(row[0])
@@ -118,7 +126,8 @@ def _key(tenant_id: UUID, player_id: UUID, deed: Deed) -> dict[str, object]:
     }
 
 
-def _filters(tenant_id: UUID | None, asked: WithdrawalFilter) -> dict[str, object]:
+def filter_parameters(tenant_id: UUID | None, asked: WithdrawalFilter) -> dict[str, object]:
+    """What withdrawal_matching_v1 takes, for every query that calls it."""
     least, greatest = asked.least_amounts, asked.greatest_amounts
     return {
         "tenant_id": tenant_id,

@@ -1,17 +1,31 @@
 """Findings in PostgreSQL."""
 
-import hashlib
-import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 from uuid_utils.compat import uuid7
 
 from backend.app import sql
-from backend.app.domain.finding import Finding
+from backend.app.domain.finding import Finding, FindingFilter, ResolutionCode, StoredFinding
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("finding")
+
+EXPORT_PAGE: Final = 1_000
+# Types times severities times ages.
+COUNTS_MAX: Final = 1_000
+
+
+class OpenCount(NamedTuple):
+    """How many findings of a type and severity are open, by age: 1d, 3d, 7d or older."""
+
+    finding_type: str
+    severity: str
+    age: str
+    findings: int
 
 
 async def open_finding(conn: Connection, tenant_id: UUID, finding: Finding) -> UUID:
@@ -34,7 +48,7 @@ async def open_finding(conn: Connection, tenant_id: UUID, finding: Finding) -> U
             "severity": finding.severity.value,
             "message": finding.message,
             "evidence": Jsonb(finding.evidence),
-            "evidence_hash": hashlib.sha256(json.dumps(finding.evidence, sort_keys=True).encode()).digest(),
+            "evidence_hash": finding.evidence_hash,
             "fingerprint": finding.fingerprint,
         },
     )
@@ -42,3 +56,111 @@ async def open_finding(conn: Connection, tenant_id: UUID, finding: Finding) -> U
     assert row is not None, "an upsert returns its row"
     finding_id: UUID = row[0]
     return finding_id
+
+
+async def list_page(
+    conn: Connection,
+    tenant_id: UUID | None,
+    *,
+    asked: FindingFilter,
+    before_id: UUID | None,
+    limit: int,
+    offset: int,
+) -> tuple[list[StoredFinding], int]:
+    """A page of a tenant's findings, or of all when it is None, newest first; and how many match in all."""
+    filters = _parameters(tenant_id, asked)
+    rows = await (
+        await conn.execute(SQL.list_findings, {**filters, "before_id": before_id, "limit": limit, "offset": offset})
+    ).fetchall()
+    total = await (await conn.execute(SQL.count_findings, filters)).fetchone()
+    assert total is not None, "a count is a row"
+    return [StoredFinding._make(row) for row in rows], int(total[0])
+
+
+async def export(
+    conn: Connection, tenant_id: UUID | None, *, asked: FindingFilter
+) -> AsyncIterator[list[StoredFinding]]:
+    """All findings that match, newest first, some at a time."""
+    filters = _parameters(tenant_id, asked)
+    before_id = None
+    while True:
+        rows = await (
+            await conn.execute(
+                SQL.list_findings, {**filters, "before_id": before_id, "limit": EXPORT_PAGE, "offset": 0}
+            )
+        ).fetchall()
+        page = [StoredFinding._make(row) for row in rows]
+        if page:
+            yield page
+        if len(page) < EXPORT_PAGE:
+            return
+        before_id = page[-1].id
+
+
+async def find(conn: Connection, tenant_id: UUID | None, *, finding_id: UUID) -> StoredFinding | None:
+    """A finding of a tenant, or of any when it is None."""
+    row = await (await conn.execute(SQL.find_finding, {"tenant_id": tenant_id, "finding_id": finding_id})).fetchone()
+    return None if row is None else StoredFinding._make(row)
+
+
+async def lock(conn: Connection, tenant_id: UUID | None, *, finding_id: UUID) -> StoredFinding | None:
+    """The same, its row kept for this transaction."""
+    row = await (await conn.execute(SQL.lock_finding, {"tenant_id": tenant_id, "finding_id": finding_id})).fetchone()
+    return None if row is None else StoredFinding._make(row)
+
+
+async def resolve(
+    conn: Connection,
+    tenant_id: UUID,
+    *,
+    finding_id: UUID,
+    code: ResolutionCode,
+    note: str | None,
+    admin_id: UUID | None,
+) -> None:
+    """Write that somebody is done with a finding that is locked."""
+    await conn.execute(
+        SQL.resolve_finding,
+        {
+            "tenant_id": tenant_id,
+            "finding_id": finding_id,
+            "resolution_code": code.value,
+            "note": note,
+            "admin_id": admin_id,
+        },
+    )
+
+
+async def reopen(conn: Connection, tenant_id: UUID, *, finding_id: UUID) -> None:
+    """Open a finding again that is locked."""
+    await conn.execute(SQL.reopen_finding, {"tenant_id": tenant_id, "finding_id": finding_id})
+
+
+async def assign(conn: Connection, tenant_id: UUID, *, finding_id: UUID, assigned_to: UUID | None) -> bool:
+    """Give a finding that is locked to an admin of its tenant, or to nobody; whether there is such an admin."""
+    cursor = await conn.execute(
+        SQL.assign_finding, {"tenant_id": tenant_id, "finding_id": finding_id, "assigned_to": assigned_to}
+    )
+    return await cursor.fetchone() is not None
+
+
+async def count_open(conn: Connection, *, now: datetime) -> list[OpenCount]:
+    """What is open on the whole platform."""
+    cursor = await conn.execute(SQL.list_open_counts, {"now": now, "limit": COUNTS_MAX})
+    return [OpenCount._make(row) for row in await cursor.fetchall()]
+
+
+def _parameters(tenant_id: UUID | None, asked: FindingFilter) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
+        "asked_tenant_id": asked.tenant_id,
+        "provider": asked.provider,
+        "status": asked.status,
+        "finding_type": asked.finding_type,
+        "severity": asked.severity,
+        "player_id": asked.player_id,
+        "tx_id": asked.tx_id,
+        "provider_event_id": asked.provider_event_id,
+        "run_id": asked.run_id,
+        "assigned_to": asked.assigned_to,
+    }

@@ -190,6 +190,13 @@ async def claim_due(conn: Connection, *, now: datetime, lease: timedelta, limit:
     return [(row[0], row[1]) for row in await cursor.fetchall()]
 
 
+async def find_unknown(conn: Connection) -> tuple[int, datetime | None]:
+    """How many attempts nobody knows the end of, and when the oldest of them was made."""
+    row = await (await conn.execute(SQL.find_unknown_attempts)).fetchone()
+    assert row is not None, "an aggregate returns a row"
+    return int(row[0]), row[1]
+
+
 async def claim(
     conn: Connection, tenant_id: UUID, *, player_id: UUID, withdrawal_id: UUID, now: datetime, interval: timedelta
 ) -> bool:

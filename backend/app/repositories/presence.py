@@ -5,8 +5,9 @@ One session is kept for the life of the process; the advisory lock it holds is t
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+from uuid import UUID
 
 import psycopg
 import structlog
@@ -22,6 +23,10 @@ log = structlog.get_logger()
 
 LOCK_NAMESPACE: Final = 4711003
 WATCH_SECONDS: Final = 1.0
+# For the fences of the tenants whose arbiter a start changes; then it goes on without those that did not come.
+FENCE_BUDGET_MS: Final = 1000
+# As long as a reason may be that is stored with a flip.
+REASON_LENGTH_MAX: Final = 500
 
 
 async def find_revision(conn: Connection) -> str | None:
@@ -42,7 +47,13 @@ class Presence:
         self._app_version = app_version
         self._environment_flags = environment_flags
         self._conn: Connection | None = None
+        self._number: int | None = None
         self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def number(self) -> int | None:
+        """This process's number in the register, the last one it had; None before the first."""
+        return self._number
 
     async def start(self) -> None:
         """Register. Raises FlagsRefused when a tenant would be enforced while shadow writing is off."""
@@ -80,6 +91,10 @@ class Presence:
         assert row is not None, "an insert returns its row"
         number, is_locked = row
         assert is_locked, "the number is new, so nobody else can hold its lock"
+        self._number = number
+        await conn.execute(SQL.lock_flags)
+        enforced = await (await conn.execute(SQL.find_enforced)).fetchone()
+        assert enforced is not None, "a function returns its row"
         await conn.execute(SQL.sweep_dead_instances, {"lock_namespace": LOCK_NAMESPACE})
         await conn.execute(SQL.sweep_orphaned_flags)
         for flag, value in self._environment_flags.items():
@@ -89,6 +104,28 @@ class Presence:
             raise FlagsRefused(
                 "ledger_shadow_write is off while ledger_enforce_balance is on for: "
                 f"{', '.join(refused)}; the ledger cannot decide about balances that it does not write"
+            )
+        await self._settle(conn, number, before=enforced[0])
+
+    async def _settle(self, conn: Connection, number: int, *, before: Sequence[UUID]) -> None:
+        """Epochs and evidence for the tenants whose arbiter is another one by what was stated, or is not any more."""
+        stated = ", ".join(f"{flag}={value}" for flag, value in sorted(self._environment_flags.items()))
+        cursor = await conn.execute(
+            SQL.settle_statement,
+            {
+                "before": list(before),
+                "reason": f"process {number} started with {stated or 'no flag'} in its environment"[:REASON_LENGTH_MAX],
+                "label": f"process {number}",
+                "budget_ms": FENCE_BUDGET_MS,
+            },
+        )
+        changed = [arbiter for _, arbiter in await cursor.fetchall()]
+        if changed:
+            log.warning(
+                "presence.arbiters_changed",
+                stated=stated,
+                enforced=changed.count("ledger"),
+                rolled_back=changed.count("legacy"),
             )
 
     async def _watch(self) -> None:
@@ -109,8 +146,8 @@ class Presence:
                 log.warning("presence.not_registered", error=type(error).__name__)
 
 
-async def ensure_flags_agree(engine: Engine, *, environment_flags: Mapping[str, bool]) -> None:
+async def ensure_flags_agree(engine: Engine, *, app_version: str, environment_flags: Mapping[str, bool]) -> None:
     """Register and leave at once: raises FlagsRefused before a server is built around flags that contradict."""
-    trial = Presence(engine, app_version="start", environment_flags=environment_flags)
+    trial = Presence(engine, app_version=app_version, environment_flags=environment_flags)
     await trial.start()
     await trial.stop()

@@ -50,6 +50,13 @@ def status(url: str) -> SchemaStatus:
         raise DatabaseUnavailable(f"the database does not answer: {one_line(error)}") from error
 
 
+def head_revision() -> str:
+    """The newest revision of this release; asks no database."""
+    head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    assert head is not None, "a release has migrations"
+    return head
+
+
 def migrate(owner_url: str, *, service_login: str | None = None) -> SchemaStatus:
     """Run every pending revision as the owner, each in a transaction; returns where the database then stands.
 

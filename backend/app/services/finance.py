@@ -41,6 +41,7 @@ from backend.app.domain.withdrawal_lifecycle import (
     allowed_actions,
     approvals_needed,
     plan_action,
+    refused_actions,
     require_reason,
 )
 from backend.app.repositories import audit_repo, finance_repo, payout_repo
@@ -89,6 +90,10 @@ class Finance:
     def allowed_actions(self, withdrawal: FinanceWithdrawal, *, admin_id: UUID) -> tuple[Action, ...]:
         """What the admin could do to the withdrawal now."""
         return allowed_actions(withdrawal.standing, admin_id=admin_id, threshold=self._threshold)
+
+    def refused_actions(self, withdrawal: FinanceWithdrawal, *, admin_id: UUID) -> tuple[tuple[Action, AppError], ...]:
+        """What the admin could not do to it though its state allows it, and why."""
+        return refused_actions(withdrawal.standing, admin_id=admin_id, threshold=self._threshold)
 
     async def perform(self, deed: Deed, *, admin: AdminIdentity, actor: Actor) -> DeedAnswer:
         """Do it, or answer again what was answered to its key.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from backend.app.domain.rollout import Mismatch, MismatchClass, compare
 from backend.app.repositories import ledger_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.group_commit import GroupCommit
+from backend.app.services.evidence import Evidence
 
 log = structlog.get_logger()
 
@@ -61,11 +62,23 @@ def record_balance_mismatch(
 class MismatchRecorder:
     """Looks at every decision that saw both sides, and keeps what differs. Built once per process.
 
-    is_enabled: the flag ledger_balance_mismatch_log.
+    is_enabled: the flag ledger_balance_mismatch_log for everybody; is_enabled_for: the same by tenant, where it is
+    known. evidence: where comparisons are counted, by the minute. is_metered: whether mismatches go to the counters for
+    people as well; those that were planted do not.
     """
 
-    def __init__(self, database: Database, *, is_enabled: bool) -> None:
-        self._is_enabled = is_enabled
+    def __init__(
+        self,
+        database: Database,
+        *,
+        is_enabled: bool,
+        is_enabled_for: Callable[[UUID], bool] | None = None,
+        evidence: Evidence | None = None,
+        is_metered: bool = True,
+    ) -> None:
+        self._is_enabled_for = is_enabled_for or (lambda _: is_enabled)
+        self._evidence = evidence
+        self._is_metered = is_metered
         self._writer: GroupCommit[Mismatch, None] = GroupCommit("mismatch", database, _store)
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -73,19 +86,29 @@ class MismatchRecorder:
         """Record the difference that a decision saw, if any. Never fails the money path: evidence that cannot be stored
         now is logged, and the next decision on the wallet sees the same difference again.
         """
-        mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
-        if mismatch is not None and self._is_enabled:
+        mismatch = self._compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
+        if mismatch is not None:
             await self._keep(mismatch)
 
     def note_soon(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> None:
         """The same without waiting: for a caller who holds the wallet's locks until its own commit."""
-        mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
-        if mismatch is not None and self._is_enabled:
+        mismatch = self._compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
+        if mismatch is not None:
             task = asyncio.create_task(self._keep(mismatch), name="mismatch")
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
+    def _compare(self, result: PostResult, *, tenant_id: UUID, player_id: UUID, currency: str) -> Mismatch | None:
+        if not self._is_enabled_for(tenant_id):
+            return None
+        mismatch = compare(result, tenant_id=tenant_id, player_id=player_id, currency=currency)
+        if self._evidence is not None:
+            self._evidence.count_comparison(result, mismatch, tenant_id=tenant_id)
+        return mismatch
+
     async def _keep(self, mismatch: Mismatch) -> None:
+        if not self._is_metered:
+            return
         record_balance_mismatch(
             mismatch.tenant_id,
             mismatch.player_id,

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import prometheus_client
 import structlog
 
 from backend.app.domain.finance import FinanceWithdrawal
@@ -67,6 +68,13 @@ LEASE: Final = timedelta(seconds=60)
 PULLS_AT_ONCE: Final = 8
 # Who looks at a withdrawal waits this long for its provider at most, and is then shown what is known.
 GLANCE_SECONDS: Final = 3.0
+
+payouts_unknown: Final = prometheus_client.Gauge(
+    "hakem_payouts_unknown", "Payouts sent of which nobody knows how they ended", multiprocess_mode="mostrecent"
+)
+payouts_unknown_oldest_seconds: Final = prometheus_client.Gauge(
+    "hakem_payouts_unknown_oldest_seconds", "How long ago the oldest of them was made", multiprocess_mode="mostrecent"
+)
 
 
 class Payouts:
@@ -183,7 +191,10 @@ class Payouts:
     async def resolve_due(self, *, now: datetime, limit: int) -> int:
         """Ask about the attempts that are due, some at once; how many there were. Called by a job."""
         async with self._database.connection() as conn:
+            unknown, oldest_at = await payout_repo.find_unknown(conn)
             due = await payout_repo.claim_due(conn, now=now, lease=LEASE, limit=limit)
+        payouts_unknown.set(unknown)
+        payouts_unknown_oldest_seconds.set(0.0 if oldest_at is None else max((now - oldest_at).total_seconds(), 0.0))
         slots = asyncio.Semaphore(PULLS_AT_ONCE)
 
         async def pull(tenant_id: UUID, withdrawal_id: UUID) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
+from backend.app.services.flag_cache import FlagCache
 from backend.app.services.jobs import Jobs
+from backend.app.services.monitor_watch import MonitorWatch
 from backend.app.services.webhook_secrets import WebhookSecrets
 
 
@@ -16,10 +18,21 @@ class Readiness:
     expected_revision: the schema this release was written for.
     """
 
-    def __init__(self, database: Database, *, jobs: Jobs, secrets: WebhookSecrets, expected_revision: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        jobs: Jobs,
+        monitor: MonitorWatch,
+        secrets: WebhookSecrets,
+        flag_cache: FlagCache,
+        expected_revision: str,
+    ) -> None:
         self._database = database
         self._jobs = jobs
+        self._monitor = monitor
         self._secrets = secrets
+        self._flag_cache = flag_cache
         self._expected_revision = expected_revision
         self._is_stopping = False
 
@@ -43,4 +56,4 @@ class Readiness:
 
     def warnings(self) -> Sequence[str]:
         """Sentences about what an operator should look at, though requests can be answered."""
-        return self._jobs.warnings()
+        return (*self._jobs.warnings(), *self._monitor.warnings(), *self._flag_cache.warnings())

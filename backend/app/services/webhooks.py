@@ -8,13 +8,15 @@ raw bytes ─ api ─▶ Delivery
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from backend.app.domain.evidence import Claim
 from backend.app.domain.finding import Finding, FindingType, Severity
 from backend.app.domain.payout import find_attempt_name
 from backend.app.domain.psp_delivery import (
@@ -37,12 +39,15 @@ from backend.app.repositories.deposit_repo import PaymentName
 from backend.app.repositories.group_commit import GroupCommit
 from backend.app.repositories.psp_account_repo import Candidate
 from backend.app.services import psp_telemetry
+from backend.app.services.evidence import Evidence
 from backend.app.services.webhook_secrets import SHARED_NAMES, WebhookSecrets
 
 # With a previous secret each, no more than a scheme tries (SECRETS_MAX). An account beyond them needs to be named, by
 # the address or by the body.
 CANDIDATES_MAX: Final = 25
 HINTS_MAX: Final = 5
+# Addresses that a provider's deliveries come from, by provider.
+SourceRanges = Mapping[str, Sequence[IPv4Network | IPv6Network]]
 # The name that a delivery is read under before anybody vouches for its own.
 UNNAMED: Final = "unnamed"
 
@@ -57,11 +62,24 @@ class Signer:
 
 
 class Webhooks:
-    """The intake of webhooks. Built once per process."""
+    """The intake of webhooks. Built once per process.
 
-    def __init__(self, database: Database, secrets: WebhookSecrets) -> None:
+    evidence: where deliveries are counted, by the minute. sources: where a provider's deliveries come from, for those
+    that say so; an unsigned one from there is a problem of ours or theirs, and no stranger's.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        secrets: WebhookSecrets,
+        *,
+        evidence: Evidence | None = None,
+        sources: SourceRanges | None = None,
+    ) -> None:
         self._database = database
         self._secrets = secrets
+        self._evidence = evidence
+        self._sources = sources or {}
         self._writer: GroupCommit[StoreDelivery, Stored] = GroupCommit(
             "psp_event", database, psp_event_repo.store_verified
         )
@@ -79,6 +97,14 @@ class Webhooks:
         is_enforced, signers = await self._find_signers(delivery, events)
         verdict, signer = self._judge(scheme, delivery, signers)
         psp_telemetry.count_verdict(delivery, verdict, is_enforced=is_enforced)
+        if self._evidence is not None:
+            self._evidence.count_delivery(
+                delivery.provider,
+                result=verdict.status.value,
+                is_credible=verdict.is_valid or self._comes_from_provider(delivery),
+                claim=None if verdict.is_valid else _claim_of(events),
+                received_at=delivery.received_at,
+            )
         if signer is not None:
             return await self._keep_verified(delivery, verdict, signer, events)
         if is_enforced:
@@ -183,9 +209,26 @@ class Webhooks:
                 raise InboxFull
         return Receipt(event_id=kept.event_id, is_duplicate=False)
 
+    def _comes_from_provider(self, delivery: Delivery) -> bool:
+        ranges = self._sources.get(delivery.provider)
+        if not ranges or delivery.source_address is None:
+            return False
+        try:
+            address = ip_address(delivery.source_address)
+        except ValueError:
+            # A socket of the machine itself has a name and no address.
+            return False
+        return any(address in known for known in ranges)
+
     async def drain(self, *, deadline_seconds: float) -> None:
         """Wait for deliveries under way."""
         await self._writer.drain(deadline_seconds=deadline_seconds)
+
+
+def _claim_of(events: Sequence[PspEvent]) -> Claim | None:
+    """The payment that an unverified delivery names first: whether it is one of ours is looked up later."""
+    named = next((event for event in events if event.reference or event.provider_ref), None)
+    return None if named is None else Claim(reference=named.reference, provider_ref=named.provider_ref)
 
 
 def _read_unverified(scheme: WebhookScheme, raw_body: bytes) -> tuple[PspEvent, ...]:

@@ -2,7 +2,7 @@
 
 POST body ─ api ─▶ RequestWithdrawal
   [write]  hold + row, in one statement shared with everybody who is asking   → PostResult, committed
-  [effect] what both sides said is compared and, where they differ, recorded
+  [effect] what both sides said is counted, compared and, where they differ, recorded
   [pure]   settle_request(command, result)                                     → WithdrawalAnswer or a refusal
 """
 
@@ -12,15 +12,17 @@ from backend.app.domain.withdrawal import RequestWithdrawal, WithdrawalAnswer
 from backend.app.repositories import ledger_repo, withdrawal_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.group_commit import GroupCommit
+from backend.app.services.evidence import Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
 
 
 class Withdrawals:
     """The withdrawal service. Built once per process."""
 
-    def __init__(self, database: Database, mismatches: MismatchRecorder, *, is_dev: bool) -> None:
+    def __init__(self, database: Database, mismatches: MismatchRecorder, evidence: Evidence, *, is_dev: bool) -> None:
         self._database = database
         self._mismatches = mismatches
+        self._evidence = evidence
         self._is_dev = is_dev
         self._writer: GroupCommit[RequestWithdrawal, PostResult] = GroupCommit(
             "withdrawal_request", database, withdrawal_repo.request
@@ -32,6 +34,9 @@ class Withdrawals:
             raise payment_method.PaymentMethodNotAllowed(payment_method.reason_against(command.method))
         result = await self._writer.submit(command)
         # From here on the outcome is committed, a refusal included.
+        self._evidence.count_decision(
+            result, tenant_id=command.tenant_id, player_id=command.player_id, money=command.money
+        )
         await self._mismatches.note(
             result,
             tenant_id=command.tenant_id,

@@ -55,6 +55,11 @@ SET
     password_hash = coalesce(%(password_hash)s, password_hash),
     role = coalesce(%(role)s, role),
     is_active = coalesce(%(is_active)s, is_active),
+    -- Another password, or a disabled account: nobody stays signed in.
+    sessions_valid_from = CASE
+        WHEN %(password_hash)s::TEXT IS NOT NULL OR %(is_active)s::BOOLEAN IS FALSE THEN clock_timestamp()
+        ELSE sessions_valid_from
+    END,
     updated_at = clock_timestamp()
 WHERE id = %(admin_id)s AND (%(tenant_id)s::UUID IS NULL OR tenant_id = %(tenant_id)s)
 RETURNING id, tenant_id, email, role, is_active, created_at, updated_at;

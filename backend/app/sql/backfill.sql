@@ -1,5 +1,5 @@
 -- name: list_tenants
--- Tenants to backfill, by id, from after one: one tenant, or all of them when tenant_id is NULL.
+-- Tenants to backfill, by id, from after one: one tenant, or all of them but the sandbox when tenant_id is NULL.
 SELECT
     tenant.id,
     tenant.slug,
@@ -10,7 +10,7 @@ SELECT
 FROM tenants AS tenant
 INNER JOIN tenant_modes AS mode ON mode.tenant_id = tenant.id
 WHERE
-    (%(tenant_id)s::UUID IS NULL OR tenant.id = %(tenant_id)s)
+    CASE WHEN %(tenant_id)s::UUID IS NULL THEN NOT tenant.is_sandbox ELSE tenant.id = %(tenant_id)s END
     AND (%(after_id)s::UUID IS NULL OR tenant.id > %(after_id)s)
 ORDER BY tenant.id
 LIMIT %(limit)s;

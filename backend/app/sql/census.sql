@@ -5,10 +5,10 @@ FROM tenants AS tenant
 WHERE tenant.id = %(tenant_id)s;
 
 -- name: list_tenants
--- Tenants in the order of their ids.
+-- Tenants in the order of their ids, without the sandbox.
 SELECT tenant.id
 FROM tenants AS tenant
-WHERE tenant.id > %(after_id)s
+WHERE tenant.id > %(after_id)s AND NOT tenant.is_sandbox
 ORDER BY tenant.id
 LIMIT %(limit)s;
 
@@ -138,11 +138,24 @@ judged AS (
             'backfill_adjustment house:adjustment player:held',
             'backfill_adjustment player:held house:adjustment',
             'manual_adjustment house:adjustment player:available',
-            'manual_adjustment player:available house:adjustment'
+            'manual_adjustment player:available house:adjustment',
+            'clearing_adjustment psp house:adjustment',
+            'clearing_adjustment house:adjustment psp'
         )
-        -- Flips only ever count up, and nobody can have been judged by one that has not come.
+        -- Flips only ever count up, and nobody can have been judged by one that has not come. A rollback that did not wait for
+        -- its fence may be overtaken by a call that was judged before it.
         OR running.epoch > (SELECT mode.epoch FROM mode)
-        OR running.epoch < running.epoch_before
+        OR (
+            running.epoch < running.epoch_before
+            AND NOT EXISTS (
+                SELECT
+                FROM arbiter_changes AS change
+                WHERE
+                    change.tenant_id = %(tenant_id)s
+                    AND change.epoch = running.epoch_before
+                    AND NOT change.is_fenced
+            )
+        )
         OR CASE running.type
             -- An opening brings the ledger to where the legacy column stands, once for each part of the balance.
             WHEN 'opening_balance' THEN

@@ -10,6 +10,7 @@ FROM (
             WHERE run.tenant_id = tenant.id AND run.state IN ('clean', 'differences')
         ) AS last_started_at
     FROM tenants AS tenant
+    WHERE NOT tenant.is_sandbox
 ) AS due
 WHERE due.last_started_at IS NULL OR due.last_started_at < %(started_before)s
 ORDER BY due.last_started_at NULLS FIRST, due.id
@@ -344,6 +345,6 @@ SELECT
             )
     ) AS differences
 FROM tenants AS tenant
-WHERE tenant.id > %(after_id)s
+WHERE tenant.id > %(after_id)s AND NOT tenant.is_sandbox
 ORDER BY tenant.id
 LIMIT %(limit)s;

@@ -34,7 +34,26 @@ WHERE
 -- name: state_environment_flag
 -- Writes down what this process has in its environment.
 INSERT INTO flag_settings (flag, scope, holder, value, reason, set_by)
-VALUES (%(flag)s, 'environment', %(holder)s, %(value)s, 'in the environment of a running process', 'environment');
+VALUES (
+    %(flag)s, 'environment', %(holder)s, %(value)s, 'in the environment of a running process', 'process ' || %(holder)s
+);
+
+-- name: lock_flags
+-- Makes this process the only one that changes flags, for this transaction.
+SELECT rollout_control_v1(TRUE, TRUE);
+
+-- name: find_enforced
+-- Whose arbiter is the ledger now.
+SELECT rollout_enforced_v1() AS tenant_ids;
+
+-- name: settle_statement
+-- Fences, epochs and evidence for the tenants whose arbiter is another one now; those tenants.
+SELECT
+    change.tenant_id,
+    change.arbiter
+FROM rollout_settle_v1(
+    %(before)s, %(reason)s, jsonb_build_object('kind', 'system', 'label', %(label)s::TEXT), NULL, %(budget_ms)s
+) AS change;
 
 -- name: list_refused_tenants
 -- Tenants that would be enforced while shadow writing is off.

@@ -153,6 +153,18 @@ SELECT
     claimed.withdrawal_id
 FROM payout_claim_due_v1(%(now)s, %(lease)s, %(limit)s) AS claimed;
 
+-- name: find_unknown_attempts
+-- Attempts of which nobody knows how they ended: how many, and the oldest. Counted no further than anybody would read.
+SELECT
+    count(*) AS total,
+    min(waiting.created_at) AS oldest_at
+FROM (
+    SELECT attempt.created_at
+    FROM payout_attempts AS attempt
+    WHERE attempt.state = 'unknown'
+    LIMIT 10000
+) AS waiting;
+
 -- name: claim_attempt
 -- Takes the open attempt of a withdrawal, unless it was asked about a moment ago.
 SELECT payout_claim_one_v1(%(tenant_id)s, %(player_id)s, %(withdrawal_id)s, %(now)s, %(interval)s) AS is_claimed;

@@ -81,6 +81,317 @@ CREATE TYPE public.ledger_wallet_facts_v1 AS (
 	mode_is_refused boolean
 );
 
+CREATE FUNCTION public.adjustment_admin_v1(p_tenant_id uuid, p_admin_id uuid, p_roles text[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT EXISTS (
+        SELECT
+        FROM admins AS admin
+        WHERE
+            admin.id = p_admin_id
+            AND admin.is_active
+            AND admin.role = ANY(p_roles)
+            AND (admin.tenant_id = p_tenant_id OR admin.role = 'owner')
+    )
+$$;
+
+CREATE FUNCTION public.uuid_v7() RETURNS uuid
+    LANGUAGE sql PARALLEL SAFE
+    AS $$SELECT uuidv7()$$;
+
+CREATE TABLE public.ledger_adjustments (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    finding_id uuid,
+    currency text NOT NULL,
+    player_amount bigint NOT NULL,
+    clearing_amount bigint NOT NULL,
+    provider text,
+    closes_kind text,
+    closes_id uuid,
+    closes_attempt integer,
+    reason text NOT NULL,
+    status text DEFAULT 'proposed'::text NOT NULL,
+    proposed_by uuid NOT NULL,
+    proposed_at timestamp with time zone NOT NULL,
+    decided_by uuid,
+    decided_at timestamp with time zone,
+    decision_note text,
+    journal_id uuid,
+    CONSTRAINT ledger_adjustments_amounts_check CHECK (((player_amount <> 0) OR (clearing_amount <> 0))),
+    CONSTRAINT ledger_adjustments_closes_check CHECK (((closes_kind = ANY (ARRAY['deposit'::text, 'payout'::text])) AND ((closes_kind IS NULL) = (closes_id IS NULL)) AND ((NOT (closes_kind IS DISTINCT FROM 'payout'::text)) = (closes_attempt IS NOT NULL)))),
+    CONSTRAINT ledger_adjustments_four_eyes_check CHECK (((status <> ALL (ARRAY['approved'::text, 'applied'::text])) OR ((decided_by IS NOT NULL) AND (decided_by <> proposed_by)))),
+    CONSTRAINT ledger_adjustments_provider_check CHECK (((provider IS NOT NULL) OR ((clearing_amount = 0) AND (closes_kind IS NULL)))),
+    CONSTRAINT ledger_adjustments_reason_check CHECK ((btrim(reason) <> ''::text)),
+    CONSTRAINT ledger_adjustments_status_check CHECK (((status = ANY (ARRAY['proposed'::text, 'approved'::text, 'applied'::text, 'rejected'::text])) AND ((status = 'proposed'::text) = (decided_by IS NULL)) AND ((decided_by IS NULL) = (decided_at IS NULL))))
+);
+
+CREATE FUNCTION public.adjustment_close_v1(p_adjustment public.ledger_adjustments) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_finding reconciliation_findings;
+    v_deposit deposits;
+    v_code TEXT;
+BEGIN
+    SELECT finding.* INTO v_finding
+    FROM reconciliation_findings AS finding
+    WHERE finding.id = p_adjustment.finding_id;
+    IF p_adjustment.closes_kind = 'payout' THEN
+        SELECT moved.code INTO v_code
+        FROM withdrawal_move_v1(
+            p_tenant_id => p_adjustment.tenant_id,
+            p_player_id => p_adjustment.player_id,
+            p_withdrawal_id => p_adjustment.closes_id,
+            p_action => 'payout_paid',
+            p_expected_version => NULL,
+            p_admin_id => NULL,
+            p_reason => NULL,
+            p_approvals_needed => NULL,
+            p_attempt_number => p_adjustment.closes_attempt,
+            p_provider => NULL,
+            p_account_id => NULL,
+            p_evidence_ref => NULL,
+            p_provider_ref => v_finding.provider_ref,
+            p_provider_event_id => v_finding.provider_event_id,
+            p_provider_sequence => NULL,
+            p_failure_code => NULL,
+            p_occurred_at => clock_timestamp(),
+            p_check_after => NULL
+        ) AS moved;
+        IF v_code <> 'moved' THEN
+            RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_code;
+        END IF;
+        RETURN;
+    END IF;
+
+    SELECT deposit.* INTO v_deposit
+    FROM deposits AS deposit
+    WHERE deposit.id = p_adjustment.closes_id AND deposit.tenant_id = p_adjustment.tenant_id
+    FOR NO KEY UPDATE;
+    IF v_deposit.state <> 'pending_provider' THEN
+        RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = 'payment_not_open';
+    END IF;
+    SELECT posted.code INTO v_code
+    FROM deposit_capture_v1(
+        p_deposit_ids => ARRAY[v_deposit.id],
+        p_tenant_ids => ARRAY[v_deposit.tenant_id],
+        p_player_ids => ARRAY[v_deposit.player_id],
+        p_currencies => ARRAY[v_deposit.currency],
+        p_amounts => ARRAY[v_deposit.amount],
+        p_idempotency_keys => ARRAY[v_deposit.idempotency_key],
+        p_request_hashes => ARRAY[v_deposit.request_hash],
+        p_providers => ARRAY[v_deposit.provider],
+        p_provider_refs => ARRAY[coalesce(v_finding.provider_ref, v_deposit.provider_ref)],
+        p_provider_event_ids => ARRAY[v_finding.provider_event_id],
+        p_provider_sequences => ARRAY[NULL::BIGINT],
+        p_occurred_ats => ARRAY[clock_timestamp()]
+    ) AS posted;
+    IF v_code <> 'applied' THEN
+        RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_code;
+    END IF;
+END
+$$;
+
+CREATE FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) RETURNS TABLE(code text, detail text, posted public.ledger_result_v1[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_adjustment ledger_adjustments;
+    v_types TEXT[] := '{}';
+    v_amounts BIGINT[] := '{}';
+    v_debits TEXT[] := '{}';
+    v_credits TEXT[] := '{}';
+    v_keys TEXT[] := '{}';
+    v_clearing TEXT;
+    v_lines INTEGER;
+    v_journal_id CONSTANT UUID := uuid_v7();
+    v_refusal TEXT;
+BEGIN
+    SELECT adjustment.* INTO v_adjustment
+    FROM ledger_adjustments AS adjustment
+    WHERE adjustment.id = p_adjustment_id AND adjustment.tenant_id = p_tenant_id
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        code := 'unknown_adjustment';
+    ELSIF v_adjustment.status <> 'proposed' THEN
+        code := 'already_decided';
+        detail := v_adjustment.status;
+    ELSIF p_is_approved AND p_admin_id = v_adjustment.proposed_by THEN
+        code := 'four_eyes_required';
+    ELSIF NOT adjustment_admin_v1(
+        p_tenant_id, p_admin_id,
+        CASE
+            WHEN NOT p_is_approved AND p_admin_id = v_adjustment.proposed_by
+                THEN ARRAY['owner', 'tenant_admin', 'finance', 'approver', 'recon']
+            ELSE ARRAY['owner', 'tenant_admin', 'finance', 'approver']
+        END
+    )
+    THEN
+        code := 'unknown_admin';
+    END IF;
+    IF code IS NOT NULL THEN
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    IF NOT p_is_approved THEN
+        UPDATE ledger_adjustments
+        SET status = 'rejected', decided_by = p_admin_id, decided_at = clock_timestamp(), decision_note = p_note
+        WHERE id = p_adjustment_id;
+        code := 'rejected';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    v_clearing := 'psp:' || v_adjustment.provider || ':clearing';
+    IF v_adjustment.clearing_amount <> 0 THEN
+        v_types := v_types || 'clearing_adjustment'::TEXT;
+        v_amounts := v_amounts || abs(v_adjustment.clearing_amount);
+        v_keys := v_keys || ('adj_' || p_adjustment_id);
+        v_debits := v_debits || CASE WHEN v_adjustment.clearing_amount > 0 THEN v_clearing ELSE 'house:adjustment' END;
+        v_credits := v_credits || CASE WHEN v_adjustment.clearing_amount > 0 THEN 'house:adjustment' ELSE v_clearing END;
+    END IF;
+    IF v_adjustment.player_amount <> 0 THEN
+        v_types := v_types || 'manual_adjustment'::TEXT;
+        v_amounts := v_amounts || abs(v_adjustment.player_amount);
+        v_keys := v_keys || ('adj_' || p_adjustment_id);
+        v_debits := v_debits
+            || CASE WHEN v_adjustment.player_amount > 0 THEN 'house:adjustment'::TEXT ELSE 'player:available' END;
+        v_credits := v_credits
+            || CASE WHEN v_adjustment.player_amount > 0 THEN 'player:available'::TEXT ELSE 'house:adjustment' END;
+    END IF;
+    v_lines := cardinality(v_types);
+
+    -- What the door refuses it keeps under its key for good; a proposal that is approved later has to be judged anew.
+    -- So all of this is undone together when one part does not go through.
+    BEGIN
+        UPDATE ledger_adjustments
+        SET status = 'approved', decided_by = p_admin_id, decided_at = clock_timestamp(), decision_note = p_note
+        WHERE id = p_adjustment_id;
+        IF v_adjustment.closes_id IS NOT NULL THEN
+            PERFORM adjustment_close_v1(v_adjustment);
+        END IF;
+        SELECT array_agg(result ORDER BY result.event_no) INTO posted
+        FROM ledger_post_v1(
+            p_tenant_ids => array_fill(p_tenant_id, ARRAY[v_lines]),
+            p_player_ids => array_fill(v_adjustment.player_id, ARRAY[v_lines]),
+            p_currencies => array_fill(v_adjustment.currency, ARRAY[v_lines]),
+            p_types => v_types,
+            p_amounts => v_amounts,
+            p_idempotency_keys => v_keys,
+            p_request_hashes => array_fill(sha256(convert_to('adj_' || p_adjustment_id, 'UTF8')), ARRAY[v_lines]),
+            p_references => array_fill(p_adjustment_id, ARRAY[v_lines]),
+            p_providers => array_fill(v_adjustment.provider, ARRAY[v_lines]),
+            p_provider_refs => array_fill(NULL::TEXT, ARRAY[v_lines]),
+            p_provider_event_ids => array_fill(NULL::TEXT, ARRAY[v_lines]),
+            p_debit_accounts => v_debits,
+            p_credit_accounts => v_credits,
+            p_journal_ids => CASE WHEN v_lines > 1 THEN array_fill(v_journal_id, ARRAY[v_lines]) END,
+            p_occurred_ats => NULL,
+            p_by_player => NULL,
+            p_metadata => NULL
+        ) AS result;
+        FOR v_line IN 1 .. v_lines LOOP
+            IF (posted[v_line]).code <> 'applied' THEN
+                v_refusal := coalesce(v_refusal, nullif((posted[v_line]).code, 'journal_refused'));
+            END IF;
+        END LOOP;
+        IF v_refusal IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'HK001', MESSAGE = v_refusal;
+        END IF;
+        UPDATE ledger_adjustments
+        SET status = 'applied', journal_id = CASE WHEN v_lines > 1 THEN v_journal_id END
+        WHERE id = p_adjustment_id;
+    EXCEPTION
+        WHEN SQLSTATE 'HK001' THEN
+            code := 'refused';
+            detail := SQLERRM;
+            posted := NULL;
+            RETURN NEXT;
+            RETURN;
+    END;
+    code := 'applied';
+    RETURN NEXT;
+END
+$$;
+
+CREATE FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) RETURNS TABLE(code text, adjustment_id uuid)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    v_currency TEXT;
+BEGIN
+    IF NOT adjustment_admin_v1(p_tenant_id, p_admin_id, ARRAY['owner', 'tenant_admin', 'finance', 'recon']) THEN
+        code := 'unknown_admin';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    SELECT player.currency INTO v_currency
+    FROM players AS player
+    WHERE player.id = p_player_id AND player.tenant_id = p_tenant_id;
+    IF NOT FOUND THEN
+        code := 'unknown_player';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF p_finding_id IS NOT NULL AND NOT EXISTS (
+        SELECT
+        FROM reconciliation_findings AS finding
+        WHERE finding.id = p_finding_id AND finding.tenant_id = p_tenant_id
+    )
+    THEN
+        code := 'unknown_finding';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+    IF p_closes_kind = 'deposit' AND NOT EXISTS (
+        SELECT
+        FROM deposits AS deposit
+        WHERE
+            deposit.tenant_id = p_tenant_id
+            AND deposit.player_id = p_player_id
+            AND deposit.id = p_closes_id
+            AND deposit.state = 'pending_provider'
+    )
+    OR p_closes_kind = 'payout' AND NOT EXISTS (
+        SELECT
+        FROM payout_attempts AS attempt
+        WHERE
+            attempt.tenant_id = p_tenant_id
+            AND attempt.player_id = p_player_id
+            AND attempt.withdrawal_id = p_closes_id
+            AND attempt.number = p_closes_attempt
+            AND attempt.next_check_at IS NOT NULL
+    )
+    THEN
+        code := 'payment_not_open';
+        RETURN NEXT;
+        RETURN;
+    END IF;
+
+    INSERT INTO ledger_adjustments (
+        tenant_id, player_id, finding_id, currency, player_amount, clearing_amount, provider, closes_kind, closes_id,
+        closes_attempt, reason, proposed_by, proposed_at
+    )
+    VALUES (
+        p_tenant_id, p_player_id, p_finding_id, v_currency, p_player_amount, p_clearing_amount, p_provider, p_closes_kind,
+        p_closes_id, p_closes_attempt, p_reason, p_admin_id, clock_timestamp()
+    )
+    ON CONFLICT (closes_kind, closes_id) WHERE closes_id IS NOT NULL AND status <> 'rejected' DO NOTHING
+    RETURNING id INTO adjustment_id;
+    code := CASE WHEN adjustment_id IS NULL THEN 'already_proposed' ELSE 'proposed' END;
+    RETURN NEXT;
+END
+$$;
+
 CREATE FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) RETURNS TABLE(code text, phase text, scanned bigint, created bigint, skipped_exists bigint, updated_forced bigint, errors bigint, differing bigint, unexplained_holds bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -438,10 +749,6 @@ CREATE FUNCTION public.backfill_judge_v1(p_tenant_id uuid, p_player_ids uuid[], 
     -- Keeps the outcome from being worked out again at each place that asks for it.
     OFFSET 0
 $$;
-
-CREATE FUNCTION public.uuid_v7() RETURNS uuid
-    LANGUAGE sql PARALLEL SAFE
-    AS $$SELECT uuidv7()$$;
 
 CREATE TABLE public.backfill_runs (
     id uuid DEFAULT public.uuid_v7() NOT NULL,
@@ -965,6 +1272,200 @@ BEGIN
     )
 
     SELECT * FROM posted;
+END
+$$;
+
+CREATE FUNCTION public.ensure_adjustment_approved() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT
+        FROM ledger_adjustments AS adjustment
+        WHERE
+            adjustment.id = NEW.reference
+            AND adjustment.tenant_id = NEW.tenant_id
+            AND adjustment.player_id = NEW.player_id
+            AND adjustment.currency = NEW.currency
+            AND adjustment.status = 'approved'
+            AND NEW.amount = abs(
+                CASE NEW.type
+                    WHEN 'manual_adjustment' THEN adjustment.player_amount
+                    ELSE adjustment.clearing_amount
+                END
+            )
+            AND (NEW.debit_account = 'house:adjustment') = (
+                CASE NEW.type
+                    WHEN 'manual_adjustment' THEN adjustment.player_amount > 0
+                    ELSE adjustment.clearing_amount < 0
+                END
+            )
+    )
+    THEN
+        RAISE EXCEPTION 'a transaction of type % needs an approved adjustment', NEW.type
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_transactions_adjustment_approved';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TABLE public.reconciliation_findings (
+    id uuid NOT NULL,
+    provider text NOT NULL,
+    tenant_id uuid NOT NULL,
+    player_id uuid,
+    tx_id uuid,
+    provider_event_id text,
+    provider_ref text,
+    finding_type text NOT NULL,
+    severity text NOT NULL,
+    status text DEFAULT 'OPEN'::text NOT NULL,
+    message text NOT NULL,
+    evidence jsonb NOT NULL,
+    evidence_hash bytea NOT NULL,
+    fingerprint bytea NOT NULL,
+    run_id uuid,
+    resolution_code text,
+    resolution_note text,
+    resolved_by uuid,
+    resolved_at timestamp with time zone,
+    occurrences bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    account_id text,
+    item_id text,
+    transaction_id uuid,
+    assigned_to uuid,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
+    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+);
+
+CREATE FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT
+        p_finding.status = 'OPEN'
+        OR (p_finding.evidence_hash = p_evidence_hash AND p_finding.resolution_code IS DISTINCT FROM 'AUTO_CLEARED')
+$$;
+
+CREATE FUNCTION public.flag_effective_v1(p_tenant_id uuid, p_provider text) RETURNS TABLE(flag text, value boolean, source text, own_value boolean, reason text, set_by text, set_at timestamp with time zone, expires_at timestamp with time zone)
+    LANGUAGE sql STABLE
+    AS $$
+    WITH own AS (
+        SELECT
+            setting.flag,
+            setting.value
+        FROM flag_settings AS setting
+        WHERE
+            (
+                (
+                    setting.scope = 'tenant'
+                    AND setting.holder = p_tenant_id::TEXT
+                    -- Of these two the tenant's row has the word; what is kept here only says where it came from.
+                    AND setting.flag NOT IN ('ledger_enforce_balance', 'ledger_shadow_write')
+                )
+                OR (setting.scope = 'provider' AND setting.holder = p_provider)
+            )
+            AND (setting.expires_at IS NULL OR setting.expires_at > clock_timestamp())
+        UNION ALL
+        SELECT
+            ledger.flag,
+            ledger.value
+        FROM tenants AS tenant
+        CROSS JOIN LATERAL (VALUES
+            ('ledger_enforce_balance', (tenant.flags ->> 'ledger_enforce_override')::BOOLEAN),
+            ('ledger_shadow_write', (tenant.flags ->> 'ledger_shadow_override')::BOOLEAN)
+        ) AS ledger (flag, value)
+        WHERE tenant.id = p_tenant_id AND ledger.value IS NOT NULL
+    ),
+
+    judged AS (
+        SELECT
+            level.flag,
+            NOT level.is_killed
+            AND coalesce(own.value, level.global_value, level.environment_value, level.default_value) AS value,
+            CASE
+                WHEN level.is_killed THEN 'environment_false'
+                WHEN own.value IS NOT NULL
+                    THEN CASE level.flag WHEN 'webhook_signature_enforced' THEN 'provider' ELSE 'tenant' END
+                WHEN level.global_value IS NOT NULL THEN 'global'
+                WHEN level.environment_value IS NOT NULL THEN 'environment'
+                ELSE 'default'
+            END AS source,
+            own.value AS own_value
+        FROM flag_levels AS level
+        LEFT JOIN own ON own.flag = level.flag
+    )
+
+    SELECT
+        judged.flag,
+        judged.value,
+        judged.source,
+        judged.own_value,
+        said.reason,
+        said.set_by,
+        said.set_at,
+        said.expires_at
+    FROM judged
+    LEFT JOIN LATERAL (
+        SELECT
+            setting.reason,
+            setting.set_by,
+            setting.set_at,
+            setting.expires_at
+        FROM flag_settings AS setting
+        WHERE
+            setting.flag = judged.flag
+            AND setting.value = judged.value
+            AND CASE judged.source
+                WHEN 'tenant' THEN setting.scope = 'tenant' AND setting.holder = p_tenant_id::TEXT
+                WHEN 'provider' THEN setting.scope = 'provider' AND setting.holder = p_provider
+                WHEN 'global' THEN setting.scope = 'global'
+                WHEN 'default' THEN FALSE
+                ELSE setting.scope = 'environment'
+            END
+        -- Of several processes that say the same, the one that has said it longest.
+        ORDER BY setting.set_at, setting.holder
+        LIMIT 1
+    ) AS said ON TRUE
+    ORDER BY judged.flag
+$$;
+
+CREATE FUNCTION public.flag_write_v1(p_flag text, p_scope text, p_holder text, p_value boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_before RECORD;
+BEGIN
+    DELETE FROM flag_settings AS setting
+    WHERE setting.flag = p_flag AND setting.scope = p_scope AND setting.holder = p_holder
+    RETURNING setting.value, setting.expires_at INTO v_before;
+    IF p_value IS NOT NULL THEN
+        INSERT INTO flag_settings (flag, scope, holder, value, reason, set_by, expires_at)
+        VALUES (p_flag, p_scope, p_holder, p_value, p_reason, p_actor ->> 'label', p_expires_at);
+    END IF;
+
+    INSERT INTO audit_events (
+        tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
+        request_id
+    )
+    VALUES (
+        CASE p_scope WHEN 'tenant' THEN p_holder::UUID END,
+        p_actor ->> 'kind',
+        (p_actor ->> 'id')::UUID,
+        p_actor ->> 'label',
+        'flag.changed',
+        'flag',
+        p_flag,
+        p_reason,
+        jsonb_build_object('value', v_before.value, 'expires_at', v_before.expires_at),
+        jsonb_build_object('scope', p_scope, 'holder', p_holder, 'value', p_value, 'expires_at', p_expires_at),
+        p_actor ->> 'request_id'
+    );
 END
 $$;
 
@@ -2503,6 +3004,9 @@ BEGIN
         enforce_global_until = excluded.enforce_global_until,
         enforce_otherwise = excluded.enforce_otherwise,
         enforce_otherwise_source = excluded.enforce_otherwise_source;
+    -- For those who keep a copy of what no money decision needs (services/flag_cache.py). Flags are changed by hand or by
+    -- a process that starts, never on the money path: commits that notify take turns.
+    PERFORM pg_notify('hakem_flags', '');
     RETURN NULL;
 END
 $$;
@@ -2536,6 +3040,528 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION public.rollout_attest_v1(p_tenant_id uuid, p_player_ids uuid[]) RETURNS TABLE(currency text, players bigint, unopened bigint, differing bigint, legacy_available numeric, legacy_held numeric, snapshot_available numeric, snapshot_pending numeric, ledger_available numeric, ledger_pending numeric, unopened_ids uuid[], differing_ids uuid[])
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_named_max CONSTANT INTEGER := 5;
+BEGIN
+    RETURN QUERY
+    SELECT
+        side.currency,
+        count(*),
+        count(*) FILTER (WHERE NOT side.is_opened),
+        count(*) FILTER (WHERE side.is_differing),
+        sum(side.legacy_available),
+        sum(side.legacy_held),
+        sum(side.snapshot_available),
+        sum(side.snapshot_pending),
+        sum(side.ledger_available),
+        sum(side.ledger_pending),
+        coalesce((array_agg(side.player_id ORDER BY side.player_id) FILTER (WHERE NOT side.is_opened))[1:c_named_max], '{}'),
+        coalesce((array_agg(side.player_id ORDER BY side.player_id) FILTER (WHERE side.is_differing))[1:c_named_max], '{}')
+    FROM (
+        SELECT
+            player.id AS player_id,
+            player.currency::TEXT AS currency,
+            player.balance_real_available AS legacy_available,
+            player.balance_real_held AS legacy_held,
+            coalesce(wallet.balance_real_available, 0) AS snapshot_available,
+            coalesce(wallet.balance_real_pending, 0) AS snapshot_pending,
+            coalesce(entry.available_after, 0) AS ledger_available,
+            coalesce(entry.pending_after, 0) AS ledger_pending,
+            wallet.opened_at IS NOT NULL AS is_opened,
+            wallet.opened_at IS NOT NULL
+            AND (
+                player.balance_real_available <> wallet.balance_real_available
+                OR player.balance_real_held <> wallet.balance_real_pending
+                OR wallet.balance_real_available <> coalesce(entry.available_after, 0)
+                OR wallet.balance_real_pending <> coalesce(entry.pending_after, 0)
+            ) AS is_differing
+        FROM unnest(p_player_ids) AS wanted (player_id)
+        INNER JOIN players AS player ON player.id = wanted.player_id AND player.tenant_id = p_tenant_id
+        -- OFFSET 0: one look-up a player, also in a plan that was made while the tables were empty.
+        LEFT JOIN LATERAL (
+            SELECT
+                stored.balance_real_available,
+                stored.balance_real_pending,
+                stored.version,
+                stored.opened_at
+            FROM wallet_balances AS stored
+            WHERE
+                stored.tenant_id = p_tenant_id
+                AND stored.player_id = player.id
+                AND stored.currency = player.currency
+            OFFSET 0
+        ) AS wallet ON TRUE
+        LEFT JOIN LATERAL (
+            SELECT
+                stored.available_after,
+                stored.pending_after
+            FROM ledger_transactions AS stored
+            WHERE
+                stored.tenant_id = p_tenant_id
+                AND stored.player_id = player.id
+                AND stored.currency = player.currency
+                AND stored.wallet_version = wallet.version
+            OFFSET 0
+        ) AS entry ON TRUE
+    ) AS side
+    GROUP BY side.currency
+    ORDER BY side.currency;
+END
+$$;
+
+CREATE FUNCTION public.rollout_attestation_v1(p_tenant_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE
+    c_players_max CONSTANT INTEGER := 2000;
+    v_player_ids UUID[];
+BEGIN
+    SELECT array_agg(candidate.id) INTO v_player_ids
+    FROM (
+        SELECT player.id
+        FROM players AS player
+        WHERE player.tenant_id = p_tenant_id
+        LIMIT c_players_max + 1
+    ) AS candidate;
+    IF cardinality(v_player_ids) > c_players_max THEN
+        RETURN NULL;
+    END IF;
+    RETURN (
+        SELECT coalesce(
+            jsonb_agg(to_jsonb(attested) - 'unopened_ids' - 'differing_ids' ORDER BY attested.currency), '[]'
+        )
+        FROM rollout_attest_v1(p_tenant_id, coalesce(v_player_ids, '{}')) AS attested
+    );
+END
+$$;
+
+CREATE FUNCTION public.rollout_control_v1(p_is_alone boolean, p_is_needed boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '1s'
+    AS $$
+DECLARE
+    c_control_namespace CONSTANT INTEGER := 4711007;
+BEGIN
+    IF p_is_alone THEN
+        PERFORM pg_advisory_xact_lock(c_control_namespace, 0);
+    ELSE
+        PERFORM pg_advisory_xact_lock_shared(c_control_namespace, 0);
+    END IF;
+EXCEPTION WHEN lock_not_available THEN
+    IF p_is_needed THEN
+        RAISE;
+    END IF;
+END
+$$;
+
+CREATE TABLE public.arbiter_changes (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    arbiter_before public.arbiter_side NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    epoch integer NOT NULL,
+    reason text NOT NULL,
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    actor_label text NOT NULL,
+    is_automatic boolean NOT NULL,
+    decision_id uuid,
+    waived_gates text[] DEFAULT '{}'::text[] NOT NULL,
+    gates jsonb,
+    attestation jsonb,
+    is_fenced boolean NOT NULL,
+    fence_waited_ms integer NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT arbiter_changes_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text]))),
+    CONSTRAINT arbiter_changes_arbiter_check CHECK (((arbiter)::text <> (arbiter_before)::text)),
+    CONSTRAINT arbiter_changes_kind_check CHECK ((kind = ANY (ARRAY['flip'::text, 'flags'::text, 'rehearsal'::text]))),
+    CONSTRAINT arbiter_changes_reason_check CHECK (((char_length(reason) >= 1) AND (char_length(reason) <= 500)))
+);
+
+CREATE FUNCTION public.rollout_enforce_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb, p_facts jsonb, p_attestation jsonb) RETURNS SETOF public.arbiter_changes
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_arbiter_before TEXT;
+    v_mode RECORD;
+BEGIN
+    IF NOT rollout_is_fenced_v1(p_tenant_id) THEN
+        RAISE EXCEPTION 'a flip to the ledger needs the fence of the tenant'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    SELECT mode.arbiter INTO v_arbiter_before FROM tenant_modes AS mode WHERE mode.tenant_id = p_tenant_id;
+
+    PERFORM tenant_flag_write_v1(
+        p_tenant_id, 'ledger_enforce_balance', p_override, p_reason, p_actor, p_expires_at
+    );
+    SELECT mode.arbiter, mode.is_refused INTO v_mode FROM tenant_modes AS mode WHERE mode.tenant_id = p_tenant_id;
+    IF v_mode.arbiter IS DISTINCT FROM 'ledger' OR v_mode.is_refused THEN
+        RAISE EXCEPTION 'the ledger cannot decide for the tenant: a kill switch is on, or shadow writing is off'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF v_arbiter_before <> 'ledger' THEN
+        RETURN NEXT rollout_note_v1(
+            p_tenant_id, p_kind, 'ledger', p_reason, p_actor, p_facts, p_attestation, TRUE
+        );
+    END IF;
+END
+$$;
+
+CREATE FUNCTION public.rollout_enforced_v1() RETURNS uuid[]
+    LANGUAGE sql
+    AS $$
+    SELECT coalesce(array_agg(mode.tenant_id ORDER BY mode.number), '{}') FROM tenant_modes AS mode WHERE mode.arbiter = 'ledger'
+$$;
+
+CREATE FUNCTION public.rollout_fence_v1(p_tenant_ids uuid[], p_budget_ms integer) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '200ms'
+    AS $$
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    c_pause_seconds CONSTANT DOUBLE PRECISION := 0.05;
+    v_deadline CONSTANT TIMESTAMPTZ := clock_timestamp() + p_budget_ms * INTERVAL '1 millisecond';
+    v_fenced UUID[] := '{}';
+    v_tenant RECORD;
+BEGIN
+    FOR v_tenant IN
+        SELECT tenant.id, tenant.number
+        FROM tenants AS tenant
+        WHERE tenant.id = ANY(p_tenant_ids)
+        ORDER BY tenant.number
+    LOOP
+        LOOP
+            IF pg_try_advisory_xact_lock(c_fence_namespace, v_tenant.number) THEN
+                v_fenced := v_fenced || v_tenant.id;
+                EXIT;
+            END IF;
+            EXIT WHEN clock_timestamp() >= v_deadline;
+            BEGIN
+                PERFORM pg_advisory_xact_lock(c_fence_namespace, v_tenant.number);
+                v_fenced := v_fenced || v_tenant.id;
+                EXIT;
+            EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
+                EXIT WHEN clock_timestamp() >= v_deadline;
+                PERFORM pg_sleep(c_pause_seconds);
+            END;
+        END LOOP;
+    END LOOP;
+    RETURN v_fenced;
+END
+$$;
+
+CREATE FUNCTION public.rollout_is_fenced_v1(p_tenant_id uuid) RETURNS boolean
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT EXISTS (
+        SELECT
+        FROM pg_locks AS held
+        INNER JOIN tenants AS tenant ON tenant.number::OID = held.objid
+        WHERE
+            held.locktype = 'advisory'
+            AND held.classid = 4711001
+            AND held.objsubid = 2
+            AND held.mode = 'ExclusiveLock'
+            AND held.granted
+            AND held.pid = pg_backend_pid()
+            AND tenant.id = p_tenant_id
+    )
+$$;
+
+CREATE FUNCTION public.rollout_kill_v1(p_tenant_id uuid, p_reason text) RETURNS TABLE(tenant_id uuid, slug text, arbiter text, epoch integer, is_fenced boolean, changed_at timestamp with time zone)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    SELECT
+        change.tenant_id,
+        tenant.slug,
+        change.arbiter,
+        change.epoch,
+        change.is_fenced,
+        change.changed_at
+    FROM rollout_rollback_v1(
+        p_tenant_id, 'flip', FALSE, p_reason, jsonb_build_object('kind', 'operator', 'label', session_user), NULL
+    ) AS change
+    INNER JOIN tenants AS tenant ON tenant.id = change.tenant_id
+    ORDER BY tenant.number
+$$;
+
+CREATE FUNCTION public.rollout_note_v1(p_tenant_id uuid, p_kind text, p_arbiter text, p_reason text, p_actor jsonb, p_facts jsonb, p_attestation jsonb, p_is_fenced boolean) RETURNS public.arbiter_changes
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_change ARBITER_CHANGES;
+    v_before CONSTANT TEXT := CASE p_arbiter WHEN 'ledger' THEN 'legacy' ELSE 'ledger' END;
+BEGIN
+    UPDATE tenants AS tenant
+    SET
+        epoch = tenant.epoch + 1,
+        updated_at = clock_timestamp()
+    WHERE tenant.id = p_tenant_id
+    RETURNING tenant.epoch INTO v_change.epoch;
+
+    INSERT INTO arbiter_changes (
+        tenant_id, kind, arbiter_before, arbiter, epoch, reason, actor_kind, actor_id, actor_label, is_automatic,
+        decision_id, waived_gates, gates, attestation, is_fenced, fence_waited_ms, changed_at
+    )
+    VALUES (
+        p_tenant_id,
+        p_kind,
+        v_before,
+        p_arbiter,
+        v_change.epoch,
+        p_reason,
+        p_actor ->> 'kind',
+        (p_actor ->> 'id')::UUID,
+        p_actor ->> 'label',
+        coalesce((p_facts ->> 'is_automatic')::BOOLEAN, FALSE),
+        (p_facts ->> 'decision_id')::UUID,
+        ARRAY(SELECT jsonb_array_elements_text(coalesce(p_facts -> 'waived_gates', '[]'))),
+        p_facts -> 'gates',
+        p_attestation,
+        p_is_fenced,
+        coalesce((p_facts ->> 'fence_waited_ms')::INTEGER, 0),
+        clock_timestamp()
+    )
+    RETURNING * INTO v_change;
+
+    INSERT INTO audit_events (
+        tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
+        request_id
+    )
+    VALUES (
+        p_tenant_id,
+        v_change.actor_kind,
+        v_change.actor_id,
+        v_change.actor_label,
+        'arbiter.' || CASE p_kind WHEN 'rehearsal' THEN 'rehearsed' ELSE 'changed' END,
+        'tenant',
+        p_tenant_id::TEXT,
+        p_reason,
+        jsonb_build_object('arbiter', v_before, 'epoch', v_change.epoch - 1),
+        jsonb_build_object(
+            'arbiter', p_arbiter, 'epoch', v_change.epoch, 'is_fenced', p_is_fenced,
+            'waived_gates', nullif(array_to_string(v_change.waived_gates, ','), ''), 'arbiter_change_id', v_change.id
+        ),
+        p_actor ->> 'request_id'
+    );
+    RETURN v_change;
+END
+$$;
+
+CREATE FUNCTION public.rollout_rollback_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_reason text, p_actor jsonb, p_facts jsonb) RETURNS SETOF public.arbiter_changes
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_fence_budget_ms CONSTANT INTEGER := 1000;
+    v_started_at CONSTANT TIMESTAMPTZ := clock_timestamp();
+    v_reason CONSTANT TEXT := left(coalesce(nullif(btrim(p_reason), ''), 'no reason was given'), 500);
+    v_enforced UUID[];
+    v_fenced UUID[];
+    v_waited JSONB;
+    v_tenant RECORD;
+    v_arbiter TEXT;
+BEGIN
+    PERFORM rollout_control_v1(p_tenant_id IS NULL, FALSE);
+    SELECT coalesce(array_agg(mode.tenant_id), '{}') INTO v_enforced
+    FROM tenant_modes AS mode
+    WHERE mode.arbiter = 'ledger' AND (p_tenant_id IS NULL OR mode.tenant_id = p_tenant_id);
+    v_fenced := rollout_fence_v1(v_enforced, c_fence_budget_ms);
+    v_waited := jsonb_build_object(
+        'fence_waited_ms', round(extract(EPOCH FROM clock_timestamp() - v_started_at) * 1000)::INTEGER
+    );
+
+    IF p_tenant_id IS NULL THEN
+        PERFORM flag_write_v1('ledger_enforce_balance', 'global', '', FALSE, NULL, v_reason, p_actor);
+    END IF;
+    FOR v_tenant IN
+        SELECT
+            tenant.id,
+            (tenant.flags ->> 'ledger_enforce_override')::BOOLEAN AS override
+        FROM tenants AS tenant
+        WHERE
+            tenant.id = p_tenant_id
+            OR (p_tenant_id IS NULL AND (tenant.flags ->> 'ledger_enforce_override' = 'true' OR tenant.id = ANY(v_enforced)))
+        ORDER BY tenant.number
+    LOOP
+        IF v_tenant.override IS DISTINCT FROM p_override THEN
+            PERFORM tenant_flag_write_v1(
+                v_tenant.id, 'ledger_enforce_balance', p_override, v_reason, p_actor, NULL
+            );
+        END IF;
+        SELECT mode.arbiter INTO v_arbiter FROM tenant_modes AS mode WHERE mode.tenant_id = v_tenant.id;
+        IF v_arbiter = 'legacy' AND v_tenant.id = ANY(v_enforced) THEN
+            RETURN NEXT rollout_note_v1(
+                v_tenant.id, p_kind, 'legacy', v_reason, p_actor, v_waited || coalesce(p_facts, '{}'),
+                rollout_attestation_v1(v_tenant.id), v_tenant.id = ANY(v_fenced)
+            );
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION public.rollout_settle_v1(p_before uuid[], p_reason text, p_actor jsonb, p_facts jsonb, p_budget_ms integer) RETURNS SETOF public.arbiter_changes
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_after CONSTANT UUID[] := rollout_enforced_v1();
+    v_changed UUID[];
+    v_fenced UUID[];
+    v_tenant_id UUID;
+BEGIN
+    SELECT coalesce(array_agg(tenant.id ORDER BY tenant.number), '{}') INTO v_changed
+    FROM tenants AS tenant
+    WHERE (tenant.id = ANY(p_before)) <> (tenant.id = ANY(v_after));
+
+    v_fenced := rollout_fence_v1(v_changed, p_budget_ms);
+    FOREACH v_tenant_id IN ARRAY v_changed LOOP
+        RETURN NEXT rollout_note_v1(
+            v_tenant_id,
+            'flags',
+            CASE WHEN v_tenant_id = ANY(v_after) THEN 'ledger' ELSE 'legacy' END,
+            p_reason,
+            p_actor,
+            p_facts,
+            rollout_attestation_v1(v_tenant_id),
+            v_tenant_id = ANY(v_fenced)
+        );
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) RETURNS TABLE(arbiter text, epoch integer, shadow_write boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+    c_fence_namespace CONSTANT INTEGER := 4711001;
+    v_tenant_id UUID;
+BEGIN
+    SELECT tenant.id INTO STRICT v_tenant_id FROM tenants AS tenant WHERE tenant.is_sandbox;
+    PERFORM pg_advisory_xact_lock(c_fence_namespace, tenant.number) FROM tenants AS tenant WHERE tenant.id = v_tenant_id;
+
+    UPDATE tenants AS tenant
+    SET
+        flags = tenant.flags || jsonb_build_object('ledger_enforce_override', CASE WHEN p_is_enforced THEN TRUE END),
+        epoch = tenant.epoch + 1,
+        updated_at = clock_timestamp()
+    WHERE tenant.id = v_tenant_id;
+
+    RETURN QUERY
+    SELECT
+        mode.arbiter,
+        mode.epoch,
+        mode.shadow_write
+    FROM tenant_modes AS mode
+    WHERE mode.tenant_id = v_tenant_id;
+END
+$$;
+
+CREATE FUNCTION public.sandbox_ensure_v1(p_players integer) RETURNS TABLE(tenant_id uuid, player_ids uuid[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    c_slug CONSTANT TEXT := 'hakem-sandbox';
+    v_tenant_id UUID;
+BEGIN
+    -- One at a time; the unique index on is_sandbox would stop a second one, in a less friendly way.
+    PERFORM pg_advisory_xact_lock(4711006, 1);
+
+    SELECT tenant.id INTO v_tenant_id FROM tenants AS tenant WHERE tenant.is_sandbox;
+    IF v_tenant_id IS NULL THEN
+        INSERT INTO tenants AS made (slug, name, base_currency, is_sandbox)
+        VALUES (
+            -- Somebody may have taken the name for a tenant of theirs.
+            CASE
+                WHEN EXISTS (SELECT FROM tenants AS taken WHERE taken.slug = c_slug)
+                    THEN c_slug || '-' || substr(md5(clock_timestamp()::TEXT), 1, 8)
+                ELSE c_slug
+            END,
+            'The monitor''s sandbox', 'USD', TRUE
+        )
+        RETURNING made.id INTO v_tenant_id;
+    END IF;
+
+    INSERT INTO players (tenant_id, external_id, email, username, currency, kyc_status)
+    SELECT
+        v_tenant_id,
+        'sandbox-' || place.number,
+        'sandbox-' || place.number || '@sandbox.invalid',
+        'sandbox-' || place.number,
+        'USD',
+        'verified'
+    FROM generate_series(1, p_players) AS place (number)
+    ON CONFLICT DO NOTHING;
+
+    RETURN QUERY
+    SELECT
+        v_tenant_id,
+        array_agg(player.id ORDER BY player.id)
+    FROM players AS player
+    WHERE
+        player.tenant_id = v_tenant_id
+        AND player.external_id IN (
+            SELECT 'sandbox-' || place.number FROM generate_series(1, p_players) AS place (number)
+        );
+END
+$$;
+
+CREATE FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+    WITH planted AS (
+        UPDATE players AS player
+        SET balance_real_available = p_available
+        FROM tenants AS tenant
+        WHERE player.id = ANY(p_player_ids) AND tenant.id = player.tenant_id AND tenant.is_sandbox
+        RETURNING player.id
+    )
+
+    SELECT count(*) FROM planted
+$$;
+
+CREATE FUNCTION public.statement_statistics_v1(p_of_items boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    SET lock_timeout TO '2s'
+    AS $$
+BEGIN
+    IF p_of_items THEN
+        ANALYZE psp_statement_items, reconciliation_unmatched;
+    ELSE
+        ANALYZE psp_statement_lines;
+    END IF;
+EXCEPTION
+    WHEN lock_not_available THEN
+        RETURN;
+END
+$$;
+
 CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'public', 'pg_temp'
@@ -2543,6 +3569,78 @@ CREATE FUNCTION public.statistics_refresh_v1() RETURNS void
     AS $$
 BEGIN
     ANALYZE players, wallet_balances, ledger_transactions, withdrawals;
+END
+$$;
+
+CREATE FUNCTION public.tenant_flag_write_v1(p_tenant_id uuid, p_flag text, p_override boolean, p_reason text, p_actor jsonb, p_expires_at timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+DECLARE
+    v_key CONSTANT TEXT := CASE p_flag
+        WHEN 'ledger_enforce_balance' THEN 'ledger_enforce_override'
+        ELSE 'ledger_shadow_override'
+    END;
+    v_before BOOLEAN;
+BEGIN
+    SELECT (tenant.flags ->> v_key)::BOOLEAN INTO v_before
+    FROM tenants AS tenant
+    WHERE tenant.id = p_tenant_id
+    FOR NO KEY UPDATE;
+    UPDATE tenants AS tenant
+    SET
+        flags = tenant.flags || jsonb_build_object(v_key, p_override),
+        updated_at = clock_timestamp()
+    WHERE tenant.id = p_tenant_id;
+
+    DELETE FROM flag_settings AS setting
+    WHERE setting.flag = p_flag AND setting.scope = 'tenant' AND setting.holder = p_tenant_id::TEXT;
+    IF p_override IS NOT NULL THEN
+        INSERT INTO flag_settings (flag, scope, holder, value, reason, set_by, expires_at)
+        VALUES (p_flag, 'tenant', p_tenant_id::TEXT, p_override, p_reason, p_actor ->> 'label', p_expires_at);
+    END IF;
+
+    INSERT INTO audit_events (
+        tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
+        request_id
+    )
+    VALUES (
+        p_tenant_id,
+        p_actor ->> 'kind',
+        (p_actor ->> 'id')::UUID,
+        p_actor ->> 'label',
+        'flag.changed',
+        'flag',
+        p_flag,
+        p_reason,
+        jsonb_build_object('value', v_before),
+        jsonb_build_object('scope', 'tenant', 'value', p_override, 'expires_at', p_expires_at),
+        p_actor ->> 'request_id'
+    );
+END
+$$;
+
+CREATE FUNCTION public.tenant_flags_notify_v1() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM pg_notify('hakem_flags', '');
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION public.tenant_shadow_v1(p_tenant_id uuid, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+    AS $$
+BEGIN
+    PERFORM rollout_control_v1(TRUE, TRUE);
+    PERFORM tenant_flag_write_v1(p_tenant_id, 'ledger_shadow_write', p_override, p_reason, p_actor, p_expires_at);
+    IF EXISTS (SELECT FROM tenant_modes AS mode WHERE mode.tenant_id = p_tenant_id AND mode.is_refused) THEN
+        RAISE EXCEPTION 'the ledger decides for the tenant, so it has to be written'
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
 END
 $$;
 
@@ -3117,6 +4215,7 @@ CREATE TABLE public.admins (
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    sessions_valid_from timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT admins_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'tenant_admin'::text, 'finance'::text, 'approver'::text, 'recon'::text, 'viewer'::text]))),
     CONSTRAINT admins_scope_check CHECK (((role = 'owner'::text) = (tenant_id IS NULL)))
 );
@@ -3235,6 +4334,73 @@ CREATE TABLE public.census_totals (
     open_withdrawals numeric NOT NULL
 );
 
+CREATE TABLE public.console_sessions (
+    token_hash bytea NOT NULL,
+    admin_id uuid NOT NULL,
+    scope_tenant_id uuid,
+    opened_at timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    flash jsonb
+);
+
+CREATE TABLE public.delivery_buckets (
+    provider text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    instance integer NOT NULL,
+    result text NOT NULL,
+    is_credible boolean NOT NULL,
+    flush_number bigint NOT NULL,
+    n bigint NOT NULL,
+    flushed_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.delivery_subjects (
+    provider text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    subject text NOT NULL,
+    tenant_id uuid,
+    events bigint NOT NULL
+);
+
+CREATE TABLE public.evidence_buckets (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    instance integer NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    flush_number bigint NOT NULL,
+    n bigint NOT NULL,
+    x bigint NOT NULL,
+    flushed_at timestamp with time zone NOT NULL,
+    CONSTRAINT evidence_buckets_count_check CHECK (((0 <= x) AND (x <= n))),
+    CONSTRAINT evidence_buckets_stream_check CHECK ((stream = ANY (ARRAY['t1_disputed'::text, 't1_overpaid'::text, 't1_refused'::text, 't3_mismatch'::text])))
+)
+WITH (fillfactor='70');
+
+CREATE TABLE public.evidence_flushes (
+    instance integer NOT NULL,
+    flush_number bigint NOT NULL,
+    app_version text NOT NULL,
+    clock_skew_seconds double precision NOT NULL,
+    dropped bigint DEFAULT 0 NOT NULL,
+    flushed_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+CREATE TABLE public.evidence_subjects (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    subject text NOT NULL,
+    currency text NOT NULL,
+    events bigint NOT NULL,
+    amount bigint NOT NULL
+);
+
 CREATE VIEW public.flag_statements AS
 SELECT
     NULL::text AS flag,
@@ -3266,7 +4432,7 @@ CREATE TABLE public.flag_settings (
     expires_at timestamp with time zone,
     CONSTRAINT flag_settings_expiry_check CHECK (((scope <> 'environment'::text) OR (expires_at IS NULL))),
     CONSTRAINT flag_settings_global_check CHECK (((scope <> 'global'::text) OR (holder = ''::text))),
-    CONSTRAINT flag_settings_scope_check CHECK ((scope = ANY (ARRAY['environment'::text, 'global'::text, 'provider'::text])))
+    CONSTRAINT flag_settings_scope_check CHECK ((scope = ANY (ARRAY['environment'::text, 'global'::text, 'tenant'::text, 'provider'::text])))
 );
 
 CREATE TABLE public.flags (
@@ -3381,6 +4547,93 @@ CREATE TABLE public.legacy_movements (
     recorded_at timestamp with time zone NOT NULL
 );
 
+CREATE TABLE public.monitor_baselines (
+    tenant_id uuid NOT NULL,
+    stream text NOT NULL,
+    epoch integer NOT NULL,
+    arbiter public.arbiter_side NOT NULL,
+    found_at timestamp with time zone NOT NULL,
+    n bigint NOT NULL,
+    x bigint NOT NULL,
+    baseline jsonb NOT NULL
+);
+
+CREATE TABLE public.monitor_decisions (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    subject_kind text NOT NULL,
+    subject text NOT NULL,
+    tenant_id uuid,
+    trigger text NOT NULL,
+    verdict_before text NOT NULL,
+    verdict text NOT NULL,
+    actions jsonb NOT NULL,
+    is_automatic boolean NOT NULL,
+    is_rollback boolean NOT NULL,
+    epoch integer,
+    evidence jsonb NOT NULL,
+    thresholds jsonb NOT NULL,
+    detector_version text NOT NULL,
+    lease_token bigint NOT NULL,
+    decided_at timestamp with time zone NOT NULL,
+    CONSTRAINT monitor_decisions_subject_kind_check CHECK ((subject_kind = ANY (ARRAY['tenant'::text, 'provider'::text])))
+);
+
+CREATE TABLE public.monitor_lease (
+    id smallint DEFAULT 1 NOT NULL,
+    token bigint DEFAULT 0 NOT NULL,
+    holder text DEFAULT ''::text NOT NULL,
+    expires_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    evaluated_at timestamp with time zone,
+    evaluated_in_ms bigint,
+    CONSTRAINT monitor_lease_id_check CHECK ((id = 1))
+);
+
+CREATE TABLE public.monitor_results (
+    decision_id uuid NOT NULL,
+    action text NOT NULL,
+    is_done boolean NOT NULL,
+    result jsonb NOT NULL,
+    recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.monitor_selftests (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    finished_at timestamp with time zone NOT NULL,
+    outcome text NOT NULL,
+    started_by text NOT NULL,
+    findings jsonb NOT NULL,
+    CONSTRAINT monitor_selftests_outcome_check CHECK ((outcome = ANY (ARRAY['passed'::text, 'failed'::text, 'skipped'::text])))
+);
+
+CREATE TABLE public.monitor_settings (
+    tenant_id uuid NOT NULL,
+    auto_rollback boolean NOT NULL,
+    set_by text NOT NULL,
+    set_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+CREATE TABLE public.monitor_verdicts (
+    subject_kind text NOT NULL,
+    subject text NOT NULL,
+    trigger text NOT NULL,
+    tenant_id uuid,
+    verdict text NOT NULL,
+    since timestamp with time zone NOT NULL,
+    evaluated_at timestamp with time zone NOT NULL,
+    decision_id uuid,
+    acknowledged_at timestamp with time zone,
+    acknowledged_by text,
+    latches jsonb NOT NULL,
+    assessments jsonb NOT NULL,
+    sentences jsonb NOT NULL,
+    actions jsonb NOT NULL,
+    score double precision NOT NULL,
+    CONSTRAINT monitor_verdicts_subject_kind_check CHECK ((subject_kind = ANY (ARRAY['tenant'::text, 'provider'::text]))),
+    CONSTRAINT monitor_verdicts_verdict_check CHECK ((verdict = ANY (ARRAY['no_data'::text, 'ok'::text, 'light'::text, 'high'::text, 'sustained'::text, 'critical'::text])))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.payout_attempts (
     tenant_id uuid NOT NULL,
     player_id uuid NOT NULL,
@@ -3438,6 +4691,59 @@ CREATE TABLE public.players (
 )
 WITH (fillfactor='80');
 
+CREATE VIEW public.provider_movements AS
+ SELECT entry.tenant_id,
+    entry.provider,
+    entry.id AS transaction_id,
+    entry.player_id,
+        CASE entry.type
+            WHEN 'deposit_captured'::text THEN 'deposit'::text
+            WHEN 'deposit_refunded'::text THEN 'refund'::text
+            WHEN 'withdraw_paid'::text THEN 'payout'::text
+            WHEN 'withdraw_returned'::text THEN 'return'::text
+            ELSE NULL::text
+        END AS kind,
+    entry.reference AS tx_id,
+        CASE
+            WHEN (entry.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text])) THEN (entry.reference)::text
+            ELSE split_part(entry.idempotency_key, '~'::text, 1)
+        END AS name,
+    entry.provider_ref,
+    entry.provider_event_id,
+    entry.amount,
+    entry.currency,
+    entry.occurred_at,
+    entry.recorded_at,
+    entry.journal_id
+   FROM public.ledger_transactions entry
+  WHERE ((entry.provider IS NOT NULL) AND (entry.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text, 'withdraw_paid'::text, 'withdraw_returned'::text])) AND (((('psp:'::text || entry.provider) || ':clearing'::text) = entry.debit_account) OR ((('psp:'::text || entry.provider) || ':clearing'::text) = entry.credit_account)))
+UNION ALL
+ SELECT movement.tenant_id,
+    movement.provider,
+    movement.id AS transaction_id,
+    movement.player_id,
+        CASE movement.type
+            WHEN 'deposit_captured'::text THEN 'deposit'::text
+            WHEN 'deposit_refunded'::text THEN 'refund'::text
+            WHEN 'withdraw_paid'::text THEN 'payout'::text
+            WHEN 'withdraw_returned'::text THEN 'return'::text
+            ELSE NULL::text
+        END AS kind,
+    movement.reference AS tx_id,
+        CASE
+            WHEN (movement.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text])) THEN (movement.reference)::text
+            ELSE split_part(movement.idempotency_key, '~'::text, 1)
+        END AS name,
+    NULL::text AS provider_ref,
+    movement.provider_event_id,
+    movement.amount,
+    movement.currency,
+    movement.recorded_at AS occurred_at,
+    movement.recorded_at,
+    NULL::uuid AS journal_id
+   FROM public.legacy_movements movement
+  WHERE ((movement.provider IS NOT NULL) AND (movement.type = ANY (ARRAY['deposit_captured'::text, 'deposit_refunded'::text, 'withdraw_paid'::text, 'withdraw_returned'::text])) AND (movement.idempotency_key !~~ '%\_credit'::text));
+
 CREATE TABLE public.psp_accounts (
     provider text NOT NULL,
     account_id text NOT NULL,
@@ -3477,31 +4783,140 @@ CREATE TABLE public.psp_events (
     CONSTRAINT psp_events_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'applied'::text, 'ignored'::text, 'quarantined'::text, 'dead'::text])))
 );
 
-CREATE TABLE public.reconciliation_findings (
-    id uuid NOT NULL,
+CREATE TABLE public.psp_statement_items (
     provider text NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
     tenant_id uuid NOT NULL,
-    player_id uuid,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    copies integer NOT NULL,
+    transaction_id uuid,
+    rule text,
+    gone_at timestamp with time zone,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT psp_statement_items_amount_check CHECK ((amount >= 0)),
+    CONSTRAINT psp_statement_items_kind_check CHECK ((kind = ANY (ARRAY['deposit'::text, 'refund'::text, 'payout'::text, 'return'::text]))),
+    CONSTRAINT psp_statement_items_rule_check CHECK ((((transaction_id IS NULL) = (rule IS NULL)) AND (rule = ANY (ARRAY['event'::text, 'provider_ref'::text, 'reference'::text])))),
+    CONSTRAINT psp_statement_items_status_class_check CHECK ((status_class = ANY (ARRAY['pending'::text, 'success'::text, 'failed'::text, 'reversed'::text])))
+)
+WITH (fillfactor='100');
+
+CREATE UNLOGGED TABLE public.psp_statement_lines (
+    run_id uuid NOT NULL,
+    account_id text NOT NULL,
+    item_id text NOT NULL,
+    provider_ref text NOT NULL,
+    reference text,
+    kind text NOT NULL,
+    status text NOT NULL,
+    status_class text NOT NULL,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.reconciliation_balances (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    account_id text NOT NULL,
+    currency text NOT NULL,
+    day date NOT NULL,
+    psp_items bigint NOT NULL,
+    psp_net numeric NOT NULL,
+    ledger_transactions bigint NOT NULL,
+    ledger_net numeric NOT NULL,
+    explained_net numeric NOT NULL,
+    run_id uuid NOT NULL
+);
+
+CREATE TABLE public.reconciliation_reach (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    covered_from timestamp with time zone NOT NULL,
+    covered_until timestamp with time zone NOT NULL,
+    ledger_until uuid NOT NULL,
+    balanced_until date NOT NULL
+);
+
+CREATE TABLE public.reconciliation_runs (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    number integer NOT NULL,
+    parent_id uuid,
+    tenant_id uuid,
+    provider text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    is_window_asked boolean NOT NULL,
+    is_full boolean NOT NULL,
+    is_dry_run boolean NOT NULL,
+    is_scheduled boolean NOT NULL,
+    started_by text NOT NULL,
+    started_by_id uuid,
+    window_start timestamp with time zone,
+    window_end timestamp with time zone,
+    cutoff timestamp with time zone,
+    is_feed_complete boolean,
+    feed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    control_totals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    resumes integer DEFAULT 0 NOT NULL,
+    error text,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    progressed_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT reconciliation_runs_finished_check CHECK (((status = ANY (ARRAY['queued'::text, 'running'::text])) = (finished_at IS NULL))),
+    CONSTRAINT reconciliation_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'partial'::text, 'failed'::text]))),
+    CONSTRAINT reconciliation_runs_window_check CHECK ((window_start < window_end))
+);
+
+ALTER TABLE public.reconciliation_runs ALTER COLUMN number ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.reconciliation_runs_number_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE public.reconciliation_unmatched (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    transaction_id uuid NOT NULL,
+    player_id uuid NOT NULL,
+    kind text NOT NULL,
     tx_id uuid,
-    provider_event_id text,
+    reference text,
     provider_ref text,
-    finding_type text NOT NULL,
-    severity text NOT NULL,
-    status text DEFAULT 'OPEN'::text NOT NULL,
-    message text NOT NULL,
-    evidence jsonb NOT NULL,
-    evidence_hash bytea NOT NULL,
-    fingerprint bytea NOT NULL,
-    run_id uuid,
-    resolution_code text,
-    resolution_note text,
-    resolved_by uuid,
-    resolved_at timestamp with time zone,
-    occurrences bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT reconciliation_findings_severity_check CHECK ((severity = ANY (ARRAY['critical'::text, 'high'::text, 'medium'::text, 'low'::text]))),
-    CONSTRAINT reconciliation_findings_status_check CHECK ((((status = 'OPEN'::text) AND (resolved_at IS NULL)) OR ((status = 'RESOLVED'::text) AND (resolved_at IS NOT NULL))))
+    provider_event_id text,
+    amount bigint NOT NULL,
+    currency text NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE public.rollout_holds (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    kind text NOT NULL,
+    tenant_id uuid,
+    reason text NOT NULL,
+    placed_by text NOT NULL,
+    placed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ends_at timestamp with time zone,
+    decision_id uuid,
+    lifted_at timestamp with time zone,
+    lifted_by text,
+    lift_reason text,
+    CONSTRAINT rollout_holds_freeze_check CHECK (((kind <> 'freeze'::text) OR (tenant_id IS NULL))),
+    CONSTRAINT rollout_holds_kind_check CHECK ((kind = ANY (ARRAY['hold'::text, 'cooldown'::text, 'freeze'::text, 'pin'::text]))),
+    CONSTRAINT rollout_holds_lifted_check CHECK ((((lifted_at IS NULL) = (lifted_by IS NULL)) AND ((lifted_at IS NULL) = (lift_reason IS NULL)))),
+    CONSTRAINT rollout_holds_reason_check CHECK (((char_length(reason) >= 1) AND (char_length(reason) <= 500)))
 );
 
 CREATE TABLE public.service_instances (
@@ -3517,6 +4932,13 @@ ALTER TABLE public.service_instances ALTER COLUMN number ADD GENERATED ALWAYS AS
     NO MINVALUE
     NO MAXVALUE
     CACHE 1
+);
+
+CREATE TABLE public.settlement_mappings (
+    tenant_id uuid NOT NULL,
+    provider text NOT NULL,
+    mapping jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
 CREATE TABLE public.sign_in_failures (
@@ -3535,7 +4957,8 @@ CREATE TABLE public.tenants (
     epoch integer DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT tenants_flags_check CHECK (((jsonb_typeof(flags) = 'object'::text) AND (COALESCE((flags -> 'ledger_enforce_override'::text), 'null'::jsonb) = ANY (ARRAY['true'::jsonb, 'false'::jsonb, 'null'::jsonb])))),
+    is_sandbox boolean DEFAULT false NOT NULL,
+    CONSTRAINT tenants_flags_check CHECK (((jsonb_typeof(flags) = 'object'::text) AND (COALESCE((flags -> 'ledger_enforce_override'::text), 'null'::jsonb) = ANY (ARRAY['true'::jsonb, 'false'::jsonb, 'null'::jsonb])) AND (COALESCE((flags -> 'ledger_shadow_override'::text), 'null'::jsonb) = ANY (ARRAY['true'::jsonb, 'false'::jsonb, 'null'::jsonb])))),
     CONSTRAINT tenants_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 200))),
     CONSTRAINT tenants_slug_check CHECK ((slug ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'::text))
 );
@@ -3554,7 +4977,7 @@ CREATE VIEW public.tenant_modes AS
    FROM ( SELECT tenant.id AS tenant_id,
             tenant.number,
             tenant.epoch,
-            COALESCE(
+            COALESCE(((tenant.flags ->> 'ledger_shadow_override'::text))::boolean,
                 CASE
                     WHEN (platform.shadow_global_until > clock_timestamp()) THEN platform.shadow_global
                     ELSE NULL::boolean
@@ -3646,6 +5069,12 @@ ALTER TABLE ONLY public.admins
 ALTER TABLE ONLY public.alembic_version
     ADD CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num);
 
+ALTER TABLE ONLY public.arbiter_changes
+    ADD CONSTRAINT arbiter_changes_epoch_key UNIQUE (tenant_id, epoch);
+
+ALTER TABLE ONLY public.arbiter_changes
+    ADD CONSTRAINT arbiter_changes_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (id);
 
@@ -3676,11 +5105,29 @@ ALTER TABLE ONLY public.census_runs
 ALTER TABLE ONLY public.census_totals
     ADD CONSTRAINT census_totals_pkey PRIMARY KEY (tenant_id, run_id, currency);
 
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY public.delivery_buckets
+    ADD CONSTRAINT delivery_buckets_pkey PRIMARY KEY (provider, minute, instance, result, is_credible);
+
+ALTER TABLE ONLY public.delivery_subjects
+    ADD CONSTRAINT delivery_subjects_pkey PRIMARY KEY (provider, minute, subject);
+
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_idempotency_key UNIQUE (tenant_id, player_id, idempotency_key);
 
 ALTER TABLE ONLY public.deposits
     ADD CONSTRAINT deposits_pkey PRIMARY KEY (tenant_id, player_id, id);
+
+ALTER TABLE ONLY public.evidence_buckets
+    ADD CONSTRAINT evidence_buckets_pkey PRIMARY KEY (tenant_id, stream, minute, instance, epoch, arbiter);
+
+ALTER TABLE ONLY public.evidence_flushes
+    ADD CONSTRAINT evidence_flushes_pkey PRIMARY KEY (instance);
+
+ALTER TABLE ONLY public.evidence_subjects
+    ADD CONSTRAINT evidence_subjects_pkey PRIMARY KEY (tenant_id, stream, minute, epoch, arbiter, subject, currency);
 
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_pkey PRIMARY KEY (flag, scope, holder);
@@ -3690,6 +5137,9 @@ ALTER TABLE ONLY public.flags
 
 ALTER TABLE ONLY public.ledger_accounts
     ADD CONSTRAINT ledger_accounts_pkey PRIMARY KEY (account);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.ledger_mismatches
     ADD CONSTRAINT ledger_mismatches_pkey PRIMARY KEY (tenant_id, player_id, currency, class);
@@ -3709,6 +5159,27 @@ ALTER TABLE ONLY public.ledger_transactions
 ALTER TABLE ONLY public.legacy_movements
     ADD CONSTRAINT legacy_movements_pkey PRIMARY KEY (tenant_id, player_id, type, idempotency_key);
 
+ALTER TABLE ONLY public.monitor_baselines
+    ADD CONSTRAINT monitor_baselines_pkey PRIMARY KEY (tenant_id, stream, epoch, arbiter);
+
+ALTER TABLE ONLY public.monitor_decisions
+    ADD CONSTRAINT monitor_decisions_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_lease
+    ADD CONSTRAINT monitor_lease_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_results
+    ADD CONSTRAINT monitor_results_pkey PRIMARY KEY (decision_id, action);
+
+ALTER TABLE ONLY public.monitor_selftests
+    ADD CONSTRAINT monitor_selftests_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.monitor_settings
+    ADD CONSTRAINT monitor_settings_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_pkey PRIMARY KEY (subject_kind, subject, trigger);
+
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_pkey PRIMARY KEY (tenant_id, player_id, withdrawal_id, number);
 
@@ -3724,14 +5195,38 @@ ALTER TABLE ONLY public.psp_accounts
 ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.psp_statement_items
+    ADD CONSTRAINT psp_statement_items_pkey PRIMARY KEY (provider, account_id, item_id);
+
+ALTER TABLE ONLY public.reconciliation_balances
+    ADD CONSTRAINT reconciliation_balances_pkey PRIMARY KEY (tenant_id, provider, account_id, currency, day);
+
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_fingerprint_key UNIQUE (fingerprint);
 
 ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_pkey PRIMARY KEY (tenant_id, provider);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_number_key UNIQUE (number);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.reconciliation_unmatched
+    ADD CONSTRAINT reconciliation_unmatched_pkey PRIMARY KEY (tenant_id, provider, transaction_id);
+
+ALTER TABLE ONLY public.rollout_holds
+    ADD CONSTRAINT rollout_holds_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.service_instances
     ADD CONSTRAINT service_instances_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_pkey PRIMARY KEY (tenant_id, provider);
 
 ALTER TABLE ONLY public.sign_in_failures
     ADD CONSTRAINT sign_in_failures_pkey PRIMARY KEY (subject);
@@ -3772,6 +5267,8 @@ CREATE UNIQUE INDEX admins_email_key ON public.admins USING btree (email);
 
 CREATE INDEX admins_tenant_index ON public.admins USING btree (tenant_id, id DESC);
 
+CREATE INDEX arbiter_changes_recent_index ON public.arbiter_changes USING btree (changed_at, id);
+
 CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_kind, object_id, id DESC);
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
@@ -3779,6 +5276,12 @@ CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenan
 CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btree (tenant_id) WHERE (state = 'running'::text);
 
 CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
+
+CREATE INDEX console_sessions_seen_index ON public.console_sessions USING btree (seen_at);
+
+CREATE INDEX delivery_buckets_minute_index ON public.delivery_buckets USING btree (minute);
+
+CREATE INDEX delivery_subjects_minute_index ON public.delivery_subjects USING btree (minute);
 
 CREATE INDEX deposits_due_index ON public.deposits USING btree (next_check_at, id) WHERE (next_check_at IS NOT NULL);
 
@@ -3788,6 +5291,18 @@ CREATE INDEX deposits_player_index ON public.deposits USING btree (tenant_id, pl
 
 CREATE INDEX deposits_provider_ref_index ON public.deposits USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 
+CREATE INDEX evidence_buckets_disagreed_index ON public.evidence_buckets USING btree (tenant_id, minute) WHERE ((x > 0) AND (stream <> 't1_refused'::text));
+
+CREATE INDEX evidence_buckets_minute_index ON public.evidence_buckets USING btree (minute);
+
+CREATE INDEX evidence_subjects_minute_index ON public.evidence_subjects USING btree (minute);
+
+CREATE UNIQUE INDEX ledger_adjustments_closes_key ON public.ledger_adjustments USING btree (closes_kind, closes_id) WHERE ((closes_id IS NOT NULL) AND (status <> 'rejected'::text));
+
+CREATE INDEX ledger_adjustments_finding_index ON public.ledger_adjustments USING btree (finding_id) WHERE (finding_id IS NOT NULL);
+
+CREATE INDEX ledger_adjustments_tenant_index ON public.ledger_adjustments USING btree (tenant_id, id DESC);
+
 CREATE INDEX ledger_mismatches_recent_index ON public.ledger_mismatches USING btree (tenant_id, last_seen_at);
 
 CREATE INDEX ledger_refusals_recent_index ON public.ledger_refusals USING btree (tenant_id, recorded_at) WHERE (recorded_at IS NOT NULL);
@@ -3796,9 +5311,21 @@ CREATE INDEX ledger_transactions_id_index ON public.ledger_transactions USING bt
 
 CREATE UNIQUE INDEX ledger_transactions_provider_event_key ON public.ledger_transactions USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
 
+CREATE INDEX ledger_transactions_provider_index ON public.ledger_transactions USING btree (tenant_id, provider, id) WHERE (provider IS NOT NULL);
+
 CREATE INDEX ledger_transactions_reference_index ON public.ledger_transactions USING btree (reference) WHERE (reference IS NOT NULL);
 
 CREATE UNIQUE INDEX legacy_movements_provider_event_key ON public.legacy_movements USING btree (provider, provider_event_id) WHERE (provider_event_id IS NOT NULL);
+
+CREATE INDEX legacy_movements_provider_index ON public.legacy_movements USING btree (tenant_id, provider, id) WHERE (provider IS NOT NULL);
+
+CREATE INDEX monitor_decisions_recent_index ON public.monitor_decisions USING btree (decided_at DESC, id DESC);
+
+CREATE UNIQUE INDEX monitor_decisions_rollback_key ON public.monitor_decisions USING btree (tenant_id, epoch) WHERE is_rollback;
+
+CREATE INDEX monitor_decisions_subject_index ON public.monitor_decisions USING btree (subject_kind, subject, decided_at DESC, id DESC);
+
+CREATE INDEX monitor_verdicts_tenant_index ON public.monitor_verdicts USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
 
 CREATE INDEX payout_attempts_due_index ON public.payout_attempts USING btree (next_check_at) WHERE (next_check_at IS NOT NULL);
 
@@ -3812,9 +5339,13 @@ CREATE INDEX payout_attempts_withdrawal_index ON public.payout_attempts USING bt
 
 CREATE UNIQUE INDEX players_email_key ON public.players USING btree (tenant_id, email);
 
+CREATE INDEX players_email_prefix_index ON public.players USING btree (tenant_id, email COLLATE "C");
+
 CREATE UNIQUE INDEX players_external_id_key ON public.players USING btree (tenant_id, external_id) WHERE (external_id IS NOT NULL);
 
 CREATE INDEX players_tenant_index ON public.players USING btree (tenant_id, id DESC);
+
+CREATE INDEX players_username_prefix_index ON public.players USING btree (tenant_id, lower(username) COLLATE "C");
 
 CREATE INDEX psp_accounts_secret_index ON public.psp_accounts USING btree (provider, webhook_secret_name, account_id) WHERE (webhook_secret_name IS NOT NULL);
 
@@ -3832,11 +5363,41 @@ CREATE UNIQUE INDEX psp_events_verified_key ON public.psp_events USING btree (pr
 
 CREATE INDEX psp_events_waiting_index ON public.psp_events USING btree (state, received_at, id) WHERE (state = ANY (ARRAY['pending'::text, 'dead'::text, 'quarantined'::text]));
 
+CREATE INDEX psp_statement_items_day_index ON public.psp_statement_items USING btree (tenant_id, provider, occurred_at);
+
+CREATE INDEX psp_statement_items_ref_index ON public.psp_statement_items USING btree (tenant_id, provider, provider_ref);
+
+CREATE UNIQUE INDEX psp_statement_items_transaction_key ON public.psp_statement_items USING btree (transaction_id) WHERE (transaction_id IS NOT NULL);
+
+CREATE INDEX psp_statement_items_unmatched_index ON public.psp_statement_items USING btree (tenant_id, provider) WHERE (transaction_id IS NULL);
+
+CREATE INDEX psp_statement_lines_run_index ON public.psp_statement_lines USING btree (run_id);
+
+CREATE INDEX reconciliation_findings_newest_index ON public.reconciliation_findings USING btree (tenant_id, id DESC);
+
+CREATE INDEX reconciliation_findings_open_index ON public.reconciliation_findings USING btree (tenant_id, provider, finding_type, id) WHERE (status = 'OPEN'::text);
+
+CREATE INDEX reconciliation_findings_ref_index ON public.reconciliation_findings USING btree (tenant_id, provider, provider_ref) WHERE (provider_ref IS NOT NULL);
+
+CREATE INDEX reconciliation_findings_run_index ON public.reconciliation_findings USING btree (run_id, id DESC) WHERE (run_id IS NOT NULL);
+
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
 CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
 
+CREATE INDEX reconciliation_runs_finished_index ON public.reconciliation_runs USING btree (tenant_id, provider, finished_at DESC) WHERE ((status = 'completed'::text) AND (NOT is_dry_run));
+
+CREATE UNIQUE INDEX reconciliation_runs_open_key ON public.reconciliation_runs USING btree (tenant_id, provider) NULLS NOT DISTINCT WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX reconciliation_runs_parent_index ON public.reconciliation_runs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_tenant_index ON public.reconciliation_runs USING btree (tenant_id, id DESC);
+
+CREATE INDEX rollout_holds_tenant_index ON public.rollout_holds USING btree (tenant_id, id DESC) WHERE (lifted_at IS NULL);
+
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
+
+CREATE UNIQUE INDEX tenants_sandbox_key ON public.tenants USING btree (is_sandbox) WHERE is_sandbox;
 
 CREATE INDEX withdrawals_amount_index ON public.withdrawals USING btree (tenant_id, amount, id);
 
@@ -3863,6 +5424,10 @@ CREATE OR REPLACE VIEW public.flag_statements AS
      LEFT JOIN public.flag_settings setting ON (((setting.flag = flag.flag) AND (setting.scope = ANY (ARRAY['environment'::text, 'global'::text])))))
   GROUP BY flag.flag;
 
+CREATE TRIGGER arbiter_changes_append_only BEFORE DELETE OR UPDATE ON public.arbiter_changes FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER arbiter_changes_no_truncate BEFORE TRUNCATE ON public.arbiter_changes FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
 CREATE TRIGGER audit_events_append_only BEFORE DELETE OR UPDATE ON public.audit_events FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON public.audit_events FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -3875,6 +5440,8 @@ CREATE TRIGGER ledger_refusals_append_only BEFORE DELETE OR UPDATE ON public.led
 
 CREATE TRIGGER ledger_refusals_no_truncate BEFORE TRUNCATE ON public.ledger_refusals FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
+CREATE TRIGGER ledger_transactions_adjustment_approved AFTER INSERT ON public.ledger_transactions FOR EACH ROW WHEN ((new.type = ANY (ARRAY['manual_adjustment'::text, 'clearing_adjustment'::text]))) EXECUTE FUNCTION public.ensure_adjustment_approved();
+
 CREATE TRIGGER ledger_transactions_append_only BEFORE DELETE OR UPDATE ON public.ledger_transactions FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
 
 CREATE TRIGGER ledger_transactions_no_truncate BEFORE TRUNCATE ON public.ledger_transactions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
@@ -3883,11 +5450,20 @@ CREATE TRIGGER legacy_movements_append_only BEFORE DELETE OR UPDATE ON public.le
 
 CREATE TRIGGER legacy_movements_no_truncate BEFORE TRUNCATE ON public.legacy_movements FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
 
+CREATE TRIGGER monitor_decisions_append_only BEFORE DELETE OR UPDATE ON public.monitor_decisions FOR EACH ROW EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER monitor_decisions_no_truncate BEFORE TRUNCATE ON public.monitor_decisions FOR EACH STATEMENT EXECUTE FUNCTION public.refuse_change();
+
+CREATE TRIGGER tenants_flags_notify AFTER UPDATE OF flags ON public.tenants FOR EACH STATEMENT EXECUTE FUNCTION public.tenant_flags_notify_v1();
+
 ALTER TABLE ONLY mockpsp.deliveries
     ADD CONSTRAINT deliveries_event_fkey FOREIGN KEY (event_id) REFERENCES mockpsp.events(event_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY public.admins
     ADD CONSTRAINT admins_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.arbiter_changes
+    ADD CONSTRAINT arbiter_changes_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.backfill_deferred
     ADD CONSTRAINT backfill_deferred_run_fkey FOREIGN KEY (run_id) REFERENCES public.backfill_runs(id);
@@ -3913,14 +5489,47 @@ ALTER TABLE ONLY public.census_runs
 ALTER TABLE ONLY public.census_totals
     ADD CONSTRAINT census_totals_run_fkey FOREIGN KEY (tenant_id, run_id) REFERENCES public.census_runs(tenant_id, id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_admin_fkey FOREIGN KEY (admin_id) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.console_sessions
+    ADD CONSTRAINT console_sessions_tenant_fkey FOREIGN KEY (scope_tenant_id) REFERENCES public.tenants(id);
+
 ALTER TABLE ONLY public.flag_settings
     ADD CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES public.flags(flag);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_decider_fkey FOREIGN KEY (decided_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_finding_fkey FOREIGN KEY (finding_id) REFERENCES public.reconciliation_findings(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_proposer_fkey FOREIGN KEY (proposed_by) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.ledger_adjustments
+    ADD CONSTRAINT ledger_adjustments_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_credit_fkey FOREIGN KEY (credit_account) REFERENCES public.ledger_accounts(account);
 
 ALTER TABLE ONLY public.ledger_transaction_types
     ADD CONSTRAINT ledger_transaction_types_debit_fkey FOREIGN KEY (debit_account) REFERENCES public.ledger_accounts(account);
+
+ALTER TABLE ONLY public.monitor_decisions
+    ADD CONSTRAINT monitor_decisions_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.monitor_results
+    ADD CONSTRAINT monitor_results_decision_fkey FOREIGN KEY (decision_id) REFERENCES public.monitor_decisions(id);
+
+ALTER TABLE ONLY public.monitor_settings
+    ADD CONSTRAINT monitor_settings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_decision_fkey FOREIGN KEY (decision_id) REFERENCES public.monitor_decisions(id);
+
+ALTER TABLE ONLY public.monitor_verdicts
+    ADD CONSTRAINT monitor_verdicts_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.payout_attempts
     ADD CONSTRAINT payout_attempts_withdrawal_fkey FOREIGN KEY (tenant_id, player_id, withdrawal_id) REFERENCES public.withdrawals(tenant_id, player_id, id);
@@ -3935,9 +5544,39 @@ ALTER TABLE ONLY public.psp_events
     ADD CONSTRAINT psp_events_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.reconciliation_findings
+    ADD CONSTRAINT reconciliation_findings_assigned_fkey FOREIGN KEY (assigned_to) REFERENCES public.admins(id);
+
+ALTER TABLE ONLY public.reconciliation_findings
     ADD CONSTRAINT reconciliation_findings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
+ALTER TABLE ONLY public.reconciliation_reach
+    ADD CONSTRAINT reconciliation_reach_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_parent_fkey FOREIGN KEY (parent_id) REFERENCES public.reconciliation_runs(id);
+
+ALTER TABLE ONLY public.reconciliation_runs
+    ADD CONSTRAINT reconciliation_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.rollout_holds
+    ADD CONSTRAINT rollout_holds_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
+ALTER TABLE ONLY public.settlement_mappings
+    ADD CONSTRAINT settlement_mappings_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
+
 GRANT USAGE ON SCHEMA mockpsp TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_admin_v1(p_tenant_id uuid, p_admin_id uuid, p_roles text[]) FROM PUBLIC;
+
+GRANT SELECT ON TABLE public.ledger_adjustments TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_close_v1(p_adjustment public.ledger_adjustments) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjustment_decide_v1(p_tenant_id uuid, p_adjustment_id uuid, p_admin_id uuid, p_is_approved boolean, p_note text) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.adjustment_propose_v1(p_tenant_id uuid, p_player_id uuid, p_finding_id uuid, p_player_amount bigint, p_clearing_amount bigint, p_provider text, p_closes_kind text, p_closes_id uuid, p_closes_attempt integer, p_reason text, p_admin_id uuid) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.backfill_chunk_v1(p_run_id uuid, p_lease_token bigint, p_rows integer, p_currencies text, p_rows_per_second integer, p_error_code text, p_error_detail text) TO hakem_service;
@@ -3985,6 +5624,16 @@ GRANT ALL ON FUNCTION public.deposit_record_v1(p_deposit_id uuid, p_is_failed bo
 
 REVOKE ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.deposit_refund_v1(p_deposit_id uuid, p_provider_event_id text, p_provider_sequence bigint, p_request_hash bytea, p_occurred_at timestamp with time zone) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.ensure_adjustment_approved() FROM PUBLIC;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.finding_stays_v1(p_finding public.reconciliation_findings, p_evidence_hash bytea) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.flag_write_v1(p_flag text, p_scope text, p_holder text, p_value boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.flag_write_v1(p_flag text, p_scope text, p_holder text, p_value boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.job_defer_v1(p_name text, p_arguments jsonb, p_lock text, p_not_before timestamp with time zone) TO hakem_service;
@@ -4042,8 +5691,43 @@ GRANT ALL ON FUNCTION public.psp_events_prune_v1(p_before timestamp with time zo
 
 REVOKE ALL ON FUNCTION public.refuse_change() FROM PUBLIC;
 
+GRANT SELECT ON TABLE public.arbiter_changes TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.rollout_enforce_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb, p_facts jsonb, p_attestation jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rollout_enforce_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb, p_facts jsonb, p_attestation jsonb) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.rollout_kill_v1(p_tenant_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rollout_kill_v1(p_tenant_id uuid, p_reason text) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.rollout_note_v1(p_tenant_id uuid, p_kind text, p_arbiter text, p_reason text, p_actor jsonb, p_facts jsonb, p_attestation jsonb, p_is_fenced boolean) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.rollout_rollback_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_reason text, p_actor jsonb, p_facts jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rollout_rollback_v1(p_tenant_id uuid, p_kind text, p_override boolean, p_reason text, p_actor jsonb, p_facts jsonb) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.rollout_settle_v1(p_before uuid[], p_reason text, p_actor jsonb, p_facts jsonb, p_budget_ms integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.rollout_settle_v1(p_before uuid[], p_reason text, p_actor jsonb, p_facts jsonb, p_budget_ms integer) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_enforce_v1(p_is_enforced boolean) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_ensure_v1(p_players integer) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.sandbox_plant_v1(p_player_ids uuid[], p_available bigint) TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.statement_statistics_v1(p_of_items boolean) TO hakem_service;
+
 REVOKE ALL ON FUNCTION public.statistics_refresh_v1() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.statistics_refresh_v1() TO hakem_service;
+
+REVOKE ALL ON FUNCTION public.tenant_flag_write_v1(p_tenant_id uuid, p_flag text, p_override boolean, p_reason text, p_actor jsonb, p_expires_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.tenant_flags_notify_v1() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.tenant_shadow_v1(p_tenant_id uuid, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.tenant_shadow_v1(p_tenant_id uuid, p_override boolean, p_expires_at timestamp with time zone, p_reason text, p_actor jsonb) TO hakem_service;
 
 REVOKE ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.wallet_open_v1(p_tenant_id uuid, p_player_ids uuid[]) TO hakem_service;
@@ -4090,6 +5774,8 @@ GRANT UPDATE(is_active) ON TABLE public.admins TO hakem_service;
 
 GRANT UPDATE(updated_at) ON TABLE public.admins TO hakem_service;
 
+GRANT UPDATE(sessions_valid_from) ON TABLE public.admins TO hakem_service;
+
 GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
@@ -4107,6 +5793,18 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_differences TO hakem_se
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_runs TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_totals TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.console_sessions TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.delivery_buckets TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.delivery_subjects TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_buckets TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_flushes TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evidence_subjects TO hakem_service;
 
 GRANT SELECT ON TABLE public.flag_levels TO hakem_service;
 
@@ -4126,6 +5824,20 @@ GRANT SELECT ON TABLE public.ledger_transactions TO hakem_service;
 
 GRANT SELECT ON TABLE public.legacy_movements TO hakem_service;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_baselines TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.monitor_decisions TO hakem_service;
+
+GRANT SELECT,UPDATE ON TABLE public.monitor_lease TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.monitor_results TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.monitor_selftests TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_settings TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.monitor_verdicts TO hakem_service;
+
 GRANT SELECT ON TABLE public.payout_attempts TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.players TO hakem_service;
@@ -4143,6 +5855,8 @@ GRANT UPDATE(kyc_status) ON TABLE public.players TO hakem_service;
 GRANT UPDATE(is_active) ON TABLE public.players TO hakem_service;
 
 GRANT UPDATE(updated_at) ON TABLE public.players TO hakem_service;
+
+GRANT SELECT ON TABLE public.provider_movements TO hakem_service;
 
 GRANT SELECT,INSERT ON TABLE public.psp_accounts TO hakem_service;
 
@@ -4170,9 +5884,31 @@ GRANT UPDATE(tx_id) ON TABLE public.psp_events TO hakem_service;
 
 GRANT UPDATE(applied_at) ON TABLE public.psp_events TO hakem_service;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_findings TO hakem_service;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_items TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.psp_statement_lines TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_balances TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_reach TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.reconciliation_runs TO hakem_service;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.reconciliation_unmatched TO hakem_service;
+
+GRANT SELECT,INSERT ON TABLE public.rollout_holds TO hakem_service;
+
+GRANT UPDATE(lifted_at) ON TABLE public.rollout_holds TO hakem_service;
+
+GRANT UPDATE(lifted_by) ON TABLE public.rollout_holds TO hakem_service;
+
+GRANT UPDATE(lift_reason) ON TABLE public.rollout_holds TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.service_instances TO hakem_service;
+
+GRANT USAGE ON SEQUENCE public.service_instances_number_seq TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.settlement_mappings TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.sign_in_failures TO hakem_service;
 

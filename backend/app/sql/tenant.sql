@@ -30,7 +30,7 @@ SET
 WHERE id = %(tenant_id)s;
 
 -- name: list_tenants
--- One tenant, or all of them when tenant_id is NULL; newest first.
+-- One tenant, or all of them but the sandbox when tenant_id is NULL; newest first.
 SELECT
     tenant.id,
     tenant.slug,
@@ -51,7 +51,7 @@ FROM (
         candidate.created_at,
         candidate.updated_at
     FROM tenants AS candidate
-    WHERE %(tenant_id)s::UUID IS NULL OR candidate.id = %(tenant_id)s
+    WHERE CASE WHEN %(tenant_id)s::UUID IS NULL THEN NOT candidate.is_sandbox ELSE candidate.id = %(tenant_id)s END
     ORDER BY candidate.id DESC
     LIMIT %(limit)s
     OFFSET %(offset)s
@@ -69,4 +69,4 @@ ORDER BY tenant.id DESC;
 -- How many tenants list_tenants would show.
 SELECT count(*) AS total
 FROM tenants AS tenant
-WHERE %(tenant_id)s::UUID IS NULL OR tenant.id = %(tenant_id)s;
+WHERE CASE WHEN %(tenant_id)s::UUID IS NULL THEN NOT tenant.is_sandbox ELSE tenant.id = %(tenant_id)s END;

@@ -76,6 +76,9 @@ BEGIN
         enforce_global_until = excluded.enforce_global_until,
         enforce_otherwise = excluded.enforce_otherwise,
         enforce_otherwise_source = excluded.enforce_otherwise_source;
+    -- For those who keep a copy of what no money decision needs (services/flag_cache.py). Flags are changed by hand or by
+    -- a process that starts, never on the money path: commits that notify take turns.
+    PERFORM pg_notify('hakem_flags', '');
     RETURN NULL;
 END
 $$;
@@ -83,6 +86,19 @@ CREATE TRIGGER flag_settings_platform_modes AFTER INSERT OR UPDATE OR DELETE OR 
 FOR EACH STATEMENT EXECUTE FUNCTION platform_modes_refresh_v1();
 CREATE TRIGGER flags_platform_modes AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON flags
 FOR EACH STATEMENT EXECUTE FUNCTION platform_modes_refresh_v1();
+
+-- What tenants have of their own is told likewise.
+CREATE FUNCTION tenant_flags_notify_v1() RETURNS TRIGGER
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, public, pg_temp
+AS $$
+BEGIN
+    PERFORM pg_notify('hakem_flags', '');
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER tenants_flags_notify AFTER UPDATE OF flags ON tenants
+FOR EACH STATEMENT EXECUTE FUNCTION tenant_flags_notify_v1();
 -- The first row, by the trigger.
 UPDATE flags SET default_value = default_value;
 

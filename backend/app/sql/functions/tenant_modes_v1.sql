@@ -17,6 +17,7 @@ FROM (
         tenant.number,
         tenant.epoch,
         coalesce(
+            (tenant.flags ->> 'ledger_shadow_override')::BOOLEAN,
             CASE WHEN platform.shadow_global_until > clock_timestamp() THEN platform.shadow_global END,
             platform.shadow_otherwise
         ) AS shadow_write,

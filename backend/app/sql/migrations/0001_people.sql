@@ -58,6 +58,7 @@ CREATE TABLE tenants (
     CONSTRAINT tenants_flags_check CHECK (
         jsonb_typeof(flags) = 'object'
         AND coalesce(flags -> 'ledger_enforce_override', 'null'::JSONB) IN ('true'::JSONB, 'false'::JSONB, 'null'::JSONB)
+        AND coalesce(flags -> 'ledger_shadow_override', 'null'::JSONB) IN ('true'::JSONB, 'false'::JSONB, 'null'::JSONB)
     )
 );
 
@@ -159,7 +160,8 @@ CREATE TABLE service_instances (
 );
 
 -- Explicit flag values above the default: what a running process has in its environment, what was set in the database.
--- A tenant's enforce override lives in tenants.flags.
+-- What the door reads of a tenant stands in tenants.flags (ledger_enforce_override, ledger_shadow_override), because it is
+-- read by the tenant's key in every posting; the row of scope 'tenant' here then says who set it, why and until when.
 CREATE TABLE flag_settings (
     flag TEXT NOT NULL,
     scope TEXT NOT NULL,
@@ -171,7 +173,7 @@ CREATE TABLE flag_settings (
     expires_at TIMESTAMPTZ,
     CONSTRAINT flag_settings_pkey PRIMARY KEY (flag, scope, holder),
     CONSTRAINT flag_settings_flag_fkey FOREIGN KEY (flag) REFERENCES flags (flag),
-    CONSTRAINT flag_settings_scope_check CHECK (scope IN ('environment', 'global', 'provider')),
+    CONSTRAINT flag_settings_scope_check CHECK (scope IN ('environment', 'global', 'tenant', 'provider')),
     -- One global value for a flag, and none of an environment that ends by the clock: platform_modes keeps both as they
     -- are said, and leaves only the global one's end to be looked at by its readers.
     CONSTRAINT flag_settings_global_check CHECK (scope <> 'global' OR holder = ''),

@@ -2,7 +2,7 @@
 REVOKE ALL ON FUNCTION
 ledger_open_wallets_v1, ledger_event_line_v1, ledger_key_stored_v1, ledger_provider_event_stored_v1,
 ledger_event_refusal_v1, ledger_in_range_v1, ledger_is_covered_v1, ledger_stored_entry_v1, ledger_load_v1,
-ledger_post_many_v1, ledger_replay_v1, platform_modes_refresh_v1, refuse_change
+ledger_post_many_v1, ledger_replay_v1, platform_modes_refresh_v1, tenant_flags_notify_v1, refuse_change
 FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 ledger_post_v1, withdrawal_request_v1, deposit_open_v1, deposit_lock_v1, deposit_capture_v1, deposit_refund_v1,

@@ -1,0 +1,45 @@
+"""Who may see and do what in the console: one table, asked by the server on every call and by the templates.
+
+It is never wider than the API: what a role cannot get there, it does not get here.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from backend.app.domain.identity import Role
+
+
+class Page(StrEnum):
+    """What there is to see and to do. Every route but signing in names one of these."""
+
+    HOME = "home"
+    SEARCH = "search"
+    SIGN_OUT = "sign_out"
+    TENANT_CHOICE = "tenant_choice"
+    WITHDRAWALS = "withdrawals"
+    WITHDRAWAL_DEEDS = "withdrawal_deeds"
+    WITHDRAWAL_EXPORT = "withdrawal_export"
+    PLAYERS = "players"
+    PLAYER_KYC = "player_kyc"
+
+
+EVERYBODY: Final = frozenset(Role)
+FINANCE: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.APPROVER})
+
+ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
+    Page.HOME: EVERYBODY,
+    Page.SEARCH: EVERYBODY,
+    Page.SIGN_OUT: EVERYBODY,
+    Page.TENANT_CHOICE: frozenset({Role.OWNER}),
+    Page.WITHDRAWALS: FINANCE,
+    Page.WITHDRAWAL_DEEDS: FINANCE,
+    Page.WITHDRAWAL_EXPORT: FINANCE,
+    Page.PLAYERS: EVERYBODY,
+    Page.PLAYER_KYC: frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE}),
+}
+
+
+def may(role: Role, page: Page) -> bool:
+    """Whether the role may see, or do, what the page stands for."""
+    return role in ACCESS[page]

@@ -1,0 +1,20 @@
+"""Everything under /console, as one router."""
+
+from typing import Final
+
+from litestar import Router
+
+from backend.app.console import home, players, sign_in, withdrawal_bulk, withdrawal_page, withdrawals
+
+router: Final = Router(
+    "/console",
+    route_handlers=[
+        *sign_in.HANDLERS,
+        *home.HANDLERS,
+        *withdrawals.HANDLERS,
+        *withdrawal_page.HANDLERS,
+        *withdrawal_bulk.HANDLERS,
+        *players.HANDLERS,
+    ],
+    include_in_schema=False,
+)

@@ -1,0 +1,117 @@
+"""The same for many withdrawals: first what it would mean, then each on its own, and what became of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from litestar import Request, Response
+from litestar.di import NamedDependency
+
+from backend.app.console import render, visit
+from backend.app.console.access import Page
+from backend.app.console.visit import action
+from backend.app.console.withdrawal_page import (
+    REASON_NEEDED,
+    parse_action,
+    parse_reason,
+    parse_version,
+    withdrawal_id_of,
+)
+from backend.app.console.withdrawals import BULK_ACTIONS
+from backend.app.domain import idempotency
+from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.finance import BULK_MAX, Deed, FinanceWithdrawal
+from backend.app.domain.withdrawal_lifecycle import Action
+from backend.app.services.finance import Finance
+from backend.app.services.withdrawal_desk import WithdrawalDesk
+
+AnyRequest = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a form wants done: to which withdrawals, each as it was seen."""
+
+    action: Action
+    reason: str | None
+    versions: dict[UUID, int]
+    key: str
+    back: str
+
+
+@action("/withdrawals/bulk", of=Page.WITHDRAWAL_DEEDS)
+async def post_bulk(
+    request: AnyRequest,
+    finance: NamedDependency[Finance],
+    withdrawal_desk: NamedDependency[WithdrawalDesk],
+) -> Response[Any]:
+    """Asks to confirm, with the sums; confirmed, does each in a transaction of its own and shows every result."""
+    chosen = await _read(request)
+    admin = visit.admin_of(request)
+    found = await withdrawal_desk.list_by_id(admin.scope_tenant_id, withdrawal_ids=list(chosen.versions))
+    values: dict[str, Any] = {
+        "chosen": chosen,
+        "withdrawals": found.withdrawals,
+        "people": found.people,
+        "sums": sums_of(found.withdrawals),
+        "needs_reason": chosen.action in REASON_NEEDED,
+    }
+    if (await request.form()).get("step") != "confirmed" or (chosen.action in REASON_NEEDED and not chosen.reason):
+        allowed = {
+            withdrawal.id: chosen.action in finance.allowed_actions(withdrawal, admin_id=admin.admin_id)
+            and withdrawal.version == chosen.versions[withdrawal.id]
+            for withdrawal in found.withdrawals
+        }
+        return await render.show(request, "withdrawals/bulk_confirm.html", **values, allowed=allowed)
+    deeds = [
+        Deed(
+            withdrawal_id=withdrawal.id,
+            action=chosen.action,
+            reason=chosen.reason,
+            seen_version=chosen.versions[withdrawal.id],
+            # A key names one deed, and a player may have several withdrawals here.
+            idempotency_key=f"{chosen.key} {withdrawal.id}",
+        )
+        for withdrawal in found.withdrawals
+    ]
+    outcomes = await finance.perform_many(deeds, admin=admin, actor=visit.actor_of(request))
+    results = [
+        (withdrawal, outcome if isinstance(outcome, AppError) else None)
+        for withdrawal, outcome in zip(found.withdrawals, outcomes, strict=True)
+    ]
+    now = await withdrawal_desk.list_by_id(admin.scope_tenant_id, withdrawal_ids=list(chosen.versions))
+    current = {withdrawal.id: withdrawal for withdrawal in now.withdrawals}
+    done = sum(refusal is None for _, refusal in results)
+    return await render.show(
+        request, "withdrawals/bulk_results.html", **values, results=results, current=current, done=done
+    )
+
+
+def sums_of(withdrawals: Sequence[FinanceWithdrawal]) -> dict[str, int]:
+    """What they add up to, by currency, in minor units."""
+    sums: dict[str, int] = {}
+    for withdrawal in withdrawals:
+        sums[withdrawal.currency] = sums.get(withdrawal.currency, 0) + withdrawal.amount
+    return dict(sorted(sums.items()))
+
+
+async def _read(request: AnyRequest) -> Chosen:
+    form = await request.form()
+    versions: dict[UUID, int] = {}
+    for text in form.getall("tx", []):
+        tx_id, _, version = str(text).partition(":")
+        versions[withdrawal_id_of(tx_id)] = parse_version(version)
+    if not 0 < len(versions) <= BULK_MAX:
+        raise FieldError("tx", f"choose between 1 and {BULK_MAX}")
+    key = idempotency.parse_key(str(form.get("key") or f"console-{uuid4()}"))
+    return Chosen(
+        action=parse_action(str(form.get("action", "")), among=BULK_ACTIONS),
+        reason=parse_reason(str(form.get("reason", ""))),
+        versions=versions,
+        key=key,
+        back=visit.local_path(str(form.get("back", ""))) or "/console/withdrawals",
+    )
+
+
+HANDLERS: Final = (post_bulk,)

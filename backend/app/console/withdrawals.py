@@ -1,0 +1,95 @@
+"""Withdrawals as a list: queues with count, sum and age, a filter that stands in the address, and the whole as CSV."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.di import NamedDependency
+from litestar.response import Stream
+
+from backend.app.console import render, visit
+from backend.app.console.access import Page
+from backend.app.console.live import live_of
+from backend.app.console.visit import page
+from backend.app.console.withdrawal_filter import read_filter
+from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.errors import FieldError
+from backend.app.domain.finance import Sort
+from backend.app.domain.finance_cursor import format_cursor
+from backend.app.domain.withdrawal import WithdrawalState
+from backend.app.domain.withdrawal_csv import csv_header, csv_row
+from backend.app.domain.withdrawal_desk import COUNTED_MAX
+from backend.app.domain.withdrawal_lifecycle import Action
+from backend.app.services.finance import Finance
+from backend.app.services.withdrawal_desk import WithdrawalDesk
+
+AnyRequest = Request[Any, Any, Any]
+ROWS: Final = 50
+# What can be done to many; the manual rail needs evidence for each.
+BULK_ACTIONS: Final = (Action.APPROVE, Action.REJECT, Action.DISPATCH, Action.RETRY, Action.CANCEL)
+
+
+@page("/withdrawals", of=Page.WITHDRAWALS)
+async def list_withdrawals(request: AnyRequest, withdrawal_desk: NamedDependency[WithdrawalDesk]) -> Response[Any]:
+    """The queues, and the withdrawals that the address asks for."""
+    asked = read_filter(request)
+    scope = visit.admin_of(request).scope_tenant_id
+    found = await withdrawal_desk.page(scope, asked=asked.filter, sort=asked.sort, after=asked.after, limit=ROWS)
+    return await render.show(
+        request,
+        "withdrawals/list.html",
+        asked=asked,
+        page=found,
+        counted_max=COUNTED_MAX,
+        next_cursor=format_cursor(found.withdrawals[-1], asked.sort) if found.has_more else None,
+        queues=found.queues,
+        live=live_of(request),
+        current_state=asked.filter.state,
+        states=tuple(WithdrawalState),
+        sorts=tuple(Sort),
+        bulk_actions=BULK_ACTIONS,
+        is_everywhere=scope is None,
+    )
+
+
+@page("/withdrawals/queues", of=Page.WITHDRAWALS, is_live=True)
+async def get_queues(request: AnyRequest, withdrawal_desk: NamedDependency[WithdrawalDesk]) -> Response[Any]:
+    """The queues alone, for the page that refreshes them."""
+    asked = read_filter(request)
+    return render.part(
+        request,
+        "withdrawals/queues.html",
+        queues=await withdrawal_desk.queues(visit.admin_of(request).scope_tenant_id),
+        live=live_of(request),
+        current_state=asked.filter.state,
+    )
+
+
+@page("/withdrawals.csv", of=Page.WITHDRAWAL_EXPORT)
+async def export_withdrawals(request: AnyRequest, finance: NamedDependency[Finance]) -> Stream:
+    """The whole of what the address asks for, streamed as it is at one moment; the export is audited."""
+    asked = read_filter(request)
+    for name, problem in asked.problems.items():
+        # A file must not hold more than was asked for.
+        raise FieldError(name, problem)
+    scope = visit.admin_of(request).scope_tenant_id
+    pages = await finance.export(scope, asked=asked.filter, sort=asked.sort, actor=visit.actor_of(request))
+
+    async def lines() -> AsyncIterator[bytes]:
+        yield write_rows([csv_header()])
+        async for found in pages:
+            yield write_rows(csv_row(withdrawal) for withdrawal in found)
+
+    filename = f"withdrawals-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
+    return Stream(
+        lines(),
+        media_type="text/csv",
+        headers={
+            **render.PAGE_HEADERS,
+            "Content-Disposition": f'attachment; filename="{filename}"',
+        },
+    )
+
+
+HANDLERS: Final = (list_withdrawals, get_queues, export_withdrawals)

@@ -1,0 +1,119 @@
+"""A tenant with a long past, made by SQL in bulk, for looking at: not a sound ledger."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid4
+
+from backend.tests.factories import Owner
+
+# Every table that grows with use; a page must never read one of them from end to end.
+GROWING: Final = (
+    "players",
+    "wallet_balances",
+    "ledger_transactions",
+    "ledger_mismatches",
+    "withdrawals",
+    "deposits",
+    "payout_attempts",
+    "psp_events",
+    "reconciliation_findings",
+    "audit_events",
+    "console_sessions",
+)
+
+_STATEMENTS: Final = (
+    """INSERT INTO players (id, tenant_id, email, username, currency, balance_real_available, created_at)
+    SELECT gen_random_uuid(), %(tenant_id)s, 'p' || n || '-' || %(mark)s || '@example.com',
+    'Player ' || (n %% 977) || ' of ' || n, 'USD', 1000, now() - n * INTERVAL '1 minute'
+    FROM generate_series(1, %(players)s) AS n""",
+    """CREATE TEMPORARY TABLE loaded ON COMMIT PRESERVE ROWS AS
+    SELECT id, row_number() OVER () - 1 AS n FROM players WHERE tenant_id = %(tenant_id)s""",
+    "CREATE UNIQUE INDEX ON loaded (n)",
+    "ANALYZE loaded",
+    """INSERT INTO wallet_balances (tenant_id, player_id, currency, balance_real_available, version, opened_at)
+    SELECT %(tenant_id)s, id, 'USD', 1000, %(transactions)s / %(players)s, now() FROM loaded""",
+    """INSERT INTO ledger_transactions (id, tenant_id, player_id, wallet_version, amount, available_after,
+    pending_after, legacy_available_after, legacy_held_after, reference, occurred_at, recorded_at, epoch, currency,
+    type, debit_account, credit_account, arbiter, idempotency_key, request_hash)
+    SELECT gen_random_uuid(), %(tenant_id)s, loaded.id, 1 + made.n / %(players)s, 10,
+    10 * (1 + made.n / %(players)s), 0, 0, 0,
+    gen_random_uuid(), at, at, 0, 'USD', 'deposit_captured', 'psp:mockpsp:clearing', 'player:available', 'legacy',
+    'k' || made.n, ''
+    FROM generate_series(0, %(transactions)s - 1) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
+    LATERAL (SELECT now() - (%(transactions)s - made.n) * INTERVAL '1 second' AS at) AS moment""",
+    """INSERT INTO withdrawals (id, tenant_id, player_id, amount, currency, state, method, address, idempotency_key,
+    request_hash, created_at, updated_at, first_approved_by)
+    SELECT gen_random_uuid(), %(tenant_id)s, loaded.id, 100 + made.n %% 9973, 'USD',
+    CASE WHEN made.n %% 50 = 0 THEN 'requested' WHEN made.n %% 50 = 1 THEN 'approved'
+    WHEN made.n %% 500 = 2 THEN 'failed'
+    WHEN made.n %% 50 = 3 THEN 'rejected' ELSE 'paid' END,
+    CASE WHEN made.n %% 9 = 0 THEN 'card' ELSE 'bank' END, 'TR00', 'w' || made.n, '',
+    at, at, %(tenant_id)s
+    FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
+    LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
+    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, next_check_at,
+    idempotency_key, request_hash, created_at, updated_at)
+    SELECT gen_random_uuid(), %(tenant_id)s, loaded.id, 500, 'USD', CASE WHEN made.n %% 999 = 0 THEN 'pending_provider'
+    ELSE 'completed' END, 'card', 'mockpsp', CASE WHEN made.n %% 999 = 0 THEN now() END, 'd' || made.n, '', at, at
+    FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
+    LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
+    """INSERT INTO payout_attempts (tenant_id, player_id, withdrawal_id, number, provider, account_id, amount, currency,
+    state, created_at, state_at, next_check_at)
+    SELECT tenant_id, player_id, id, 1, 'mockpsp', 'acc', amount, currency,
+    CASE WHEN hashtext(id::TEXT) %% 500 = 0 THEN 'unknown' ELSE 'paid' END, created_at, created_at,
+    CASE WHEN hashtext(id::TEXT) %% 500 = 0 THEN now() END
+    FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state IN ('paid', 'failed')""",
+    """INSERT INTO psp_events (id, provider, account_id, provider_event_id, signature_status, signature_result, state,
+    body, body_size, body_sha256, headers, received_at, tenant_id, tx_id)
+    SELECT gen_random_uuid(), 'mockpsp', 'acc', 'e' || id, 'valid', 'valid',
+    CASE WHEN hashtext(id::TEXT) %% 700 = 0 THEN 'dead' ELSE 'applied' END, '', 0, '', '{}', created_at, tenant_id, id
+    FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state = 'paid'""",
+    """INSERT INTO audit_events (tenant_id, actor_kind, actor_label, action, object_kind, object_id)
+    SELECT tenant_id, 'admin', 'somebody@example.com', 'withdrawal.approved', 'withdrawal', id::TEXT
+    FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state <> 'requested'""",
+    """INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, evidence,
+    evidence_hash, fingerprint, resolved_at)
+    SELECT gen_random_uuid(), 'mockpsp', %(tenant_id)s, 'amount_differs', 'high',
+    CASE WHEN n %% 100 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'differs', '{}', '', decode(md5(%(mark)s || n), 'hex'),
+    CASE WHEN n %% 100 <> 0 THEN now() END
+    FROM generate_series(1, %(findings)s) AS n""",
+    """INSERT INTO ledger_mismatches (tenant_id, player_id, currency, class, legacy_available, legacy_held,
+    ledger_available, ledger_pending, arbiter, first_seen_at, last_seen_at)
+    SELECT %(tenant_id)s, id, 'USD', 'available_diff', 1, 0, 0, 0, 'legacy', now() - n * INTERVAL '1 hour',
+    now() - n * INTERVAL '1 hour' FROM loaded""",
+    "DROP TABLE loaded",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A loaded tenant, and somebody and something in it."""
+
+    tenant_id: UUID
+    player_id: UUID
+    withdrawal_id: UUID
+
+
+async def load(
+    owner: Owner, tenant_id: UUID, *, players: int, withdrawals: int, transactions: int, findings: int = 2_000
+) -> Load:
+    """Fill a tenant; then the planner's statistics are fresh."""
+    values = {
+        "tenant_id": tenant_id,
+        "mark": uuid4().hex,
+        "players": players,
+        "withdrawals": withdrawals,
+        "transactions": transactions,
+        "findings": findings,
+    }
+    for statement in _STATEMENTS:
+        given = {name: value for name, value in values.items() if f"%({name})s" in statement}
+        await owner.execute(statement, given or None)
+    for table in GROWING:
+        await owner.execute(f"ANALYZE {table}")
+    cursor = await owner.execute(
+        "SELECT player_id, id FROM withdrawals WHERE tenant_id = %s AND state = 'paid' LIMIT 1", (tenant_id,)
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return Load(tenant_id=tenant_id, player_id=row[0], withdrawal_id=row[1])

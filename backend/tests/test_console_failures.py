@@ -1,0 +1,41 @@
+"""What goes wrong under the console: pages that say what helps, in the same look, and nothing of the inside."""
+
+import httpx
+import pytest
+
+from backend.app.console import home
+from backend.app.domain.identity import Role
+from backend.tests import api_client, console_browser
+from backend.tests.conftest import Server
+from backend.tests.console_browser import nobody, words
+from backend.tests.factories import Owner, connect_owner, make_tenant
+
+
+async def test_database_that_is_away_is_said_on_a_page(server: Server) -> None:
+    database = server.create()
+    async with api_client.serving(database, database_connect_timeout_seconds=1.0) as http:
+        async with connect_owner(database) as owner:
+            browser = await console_browser.sign_in(http, owner, Role.FINANCE, await make_tenant(owner))
+        assert (await browser.get("")).status_code == 200
+        server.drop(database)
+        answer = await browser.get("/withdrawals")
+        assert answer.status_code == 503
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "The database does not answer" in words(answer)
+        assert (await nobody(http).get("/sign-in")).status_code == 200, "what needs no database goes on"
+
+
+async def test_bug_is_a_page_with_the_request_and_nothing_else(
+    http: httpx.AsyncClient, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(_: object) -> None:
+        raise RuntimeError("the secret inside")
+
+    monkeypatch.setattr(home, "open_counts", crash)
+    browser = await console_browser.sign_in(http, owner, Role.VIEWER, await make_tenant(owner))
+    answer = await browser.get("")
+    assert answer.status_code == 500
+    assert "Something went wrong" in words(answer)
+    assert answer.headers["x-request-id"] in answer.text
+    assert "secret" not in answer.text
+    assert "Sign out" in words(answer), "the frame is still there"

@@ -1,0 +1,82 @@
+import { randomUUID } from "node:crypto";
+
+import type { Page } from "@playwright/test";
+
+import { WithdrawalsPage } from "../pages/withdrawals";
+import { Caller, withdrawal } from "../support/api";
+import { expect, expectAccessible, test } from "../support/fixtures";
+
+/** Pages by what they show; each is opened by its function. */
+const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
+  overview: (page) => page.goto("/console"),
+  withdrawals: (page) => page.goto("/console/withdrawals"),
+  "withdrawals, none": (page) => page.goto(`/console/withdrawals?method=${randomUUID()}`),
+  "withdrawals, filter that cannot be read": (page) => page.goto("/console/withdrawals?min_amount=much&currency=XYZQ"),
+  ...Object.fromEntries(
+    ["requested", "awaiting_second_approval", "processing", "failed", "paid", "returned"].map((state) => [
+      `withdrawal, ${state}`,
+      async (page: Page) => {
+        const found = await (await Caller.admin("finance")).get(`/finance/withdrawals?state=${state}&limit=1`);
+        const { items } = await found.json();
+        await page.goto(`/console/withdrawals/${items[0].tx_id}`);
+      },
+    ]),
+  ),
+  players: (page) => page.goto("/console/players"),
+  "players, none": (page) => page.goto(`/console/players?q=${randomUUID()}@nobody.example`),
+  player: async (page) => page.goto(`/console/players/${await aPlayer()}`),
+  explanation: async (page) => page.goto(`/console/players/${await aPlayer()}/explain`),
+  "not found": (page) => page.goto(`/console/withdrawals/${randomUUID()}`),
+};
+
+async function aPlayer(): Promise<string> {
+  const found = await (await Caller.admin("finance")).get("/players?email=verified@demo.example");
+  return (await found.json()).items[0].id;
+}
+
+const LOOKS = [
+  { name: "wide, light", options: { colorScheme: "light", viewport: { width: 1280, height: 900 } } },
+  { name: "phone, dark, Turkish", options: { colorScheme: "dark", viewport: { width: 390, height: 844 }, locale: "tr-TR" } },
+] as const;
+
+for (const { name: look, options } of LOOKS) {
+  test(`no page breaks a rule of accessibility: ${look}`, async ({ people }) => {
+    test.slow();
+    const page = await people.signedIn("finance", { ...options, fresh: true });
+    for (const [name, open] of Object.entries(PAGES)) {
+      await test.step(name, async () => {
+        await open(page);
+        await expectAccessible(page);
+        // A phone scrolls down, never sideways.
+        const overhang = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+        expect(overhang, `${name} is wider than the screen`).toBeLessThanOrEqual(0);
+      });
+    }
+  });
+
+  test(`the door breaks none either: ${look}`, async ({ people }) => {
+    const page = await people.stranger(options);
+    await page.goto("/console/sign-in");
+    await expectAccessible(page);
+  });
+}
+
+test("forms that come before a deed break none", async ({ people }) => {
+  const method = `axe-${randomUUID()}`;
+  const { player } = await withdrawal("15.00", { method });
+  const list = new WithdrawalsPage(await people.signedIn("finance"));
+  await list.open(`?method=${method}`);
+  await list.select(player.email);
+  await expectAccessible(list.page);
+  await list.reviewBulk("Reject");
+  await expectAccessible(list.page);
+});
+
+test("what others are shown breaks none", async ({ people }) => {
+  const owner = await people.signedIn("owner");
+  await owner.goto("/console/tenant");
+  await expectAccessible(owner);
+  const viewer = await people.signedIn("viewer");
+  await viewer.goto("/console/withdrawals");
+  await expectAccessible(viewer);
+});
