@@ -24,7 +24,7 @@ from backend.config import CHECKOUT
 from backend.tests import factories, typed_pages
 from backend.tests.conftest import Database
 from backend.tests.processes import ServeProcess, WorkerProcess
-from backend.tests.test_deploy import SYSTEMD, directives
+from backend.tests.test_deployment import SYSTEMD, directives
 
 GUIDE: Final = CHECKOUT / "docs" / "operations.md"
 GUIDE_TR: Final = CHECKOUT / "docs" / "operations.tr.md"
