@@ -22,7 +22,7 @@ help:
 	@echo "make check   format, lint, types, floors, SQL"
 	@echo "make bench   set up, then measure"
 	@echo "make schema  write backend/app/sql/schema.sql from the migrations"
-	@echo "make docs    write the table of error codes in docs/api.md"
+	@echo "make docs    write the tables of error codes and metrics in docs/"
 	@echo "make lock    resolve the lock files anew from pyproject.toml"
 	@echo "make clean   stop the embedded PostgreSQL of ./var; remove .venv, var, node_modules and caches"
 
@@ -75,6 +75,7 @@ schema: setup
 
 docs: setup
 	$(BIN)/python -m backend.scripts.write_error_codes
+	$(BIN)/python -m backend.scripts.write_metrics
 
 # Exact versions with hashes for every platform, without the address of any registry.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from backend.tests import forked_commands
+
 FENCE: Final = "```"
 PROMISED_STATUS: Final = re.compile(r" # (\d{3}): ")
 PROMISED_EXIT: Final = re.compile(r"^(?! *#)(.+?) +# exit (\d): .*$", re.MULTILINE)
@@ -71,6 +73,26 @@ def commands(document: Path) -> list[str]:
     ]
 
 
+class _Commands:
+    """The process that `hakem` is forked from, and the words that ask it."""
+
+    def __init__(self, path: Path) -> None:
+        self.program = f'"{sys.executable}" -S -E "{forked_commands.__file__}" "{path}"'
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", forked_commands.__name__, "serve", str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        ready = self._process.stdout.readline()
+        assert ready == "ready\n", ready
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(SECONDS_MAX)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
 class Shell:
     """One shell for a page.
 
@@ -94,8 +116,19 @@ class Shell:
         self._scripts = 0
         tools = folder / "tools"
         tools.mkdir(exist_ok=True)
-        write_program(tools / "hakem", f'exec "{sys.executable}" -m backend.scripts "$@"\n')
-        write_program(tools / "python", f'exec "{sys.executable}" "$@"\n')
+        self._commands = _Commands(folder / "commands")
+        forked = self._commands.program
+        write_program(tools / "hakem", f'exec {forked} backend.scripts "$@"\n')
+        write_program(
+            tools / "python",
+            'case "$1 ${2:-}" in\n'
+            f'"-m backend."*) shift; exec {forked} "$@" ;;\n'
+            f'*) exec "{sys.executable}" "$@" ;;\nesac\n',
+        )
+        # Suites have their own place in a run of tests; here it is seen that what a page names is there to be run.
+        write_program(
+            tools / "pytest", f'exec "{sys.executable}" -m pytest --collect-only -q -p no:cacheprovider "$@"\n'
+        )
         path = os.pathsep.join([str(tools), *map(str, programs), os.environ.get("PATH", os.defpath)])
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
@@ -120,6 +153,7 @@ class Shell:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(SECONDS_MAX)
+        self._commands.stop()
 
     def type(self, text: str) -> str:
         """Run a block; what it printed. Raises AssertionError when it does something else than it promises."""
