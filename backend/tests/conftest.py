@@ -172,6 +172,28 @@ async def owner(database: Database) -> AsyncIterator[Owner]:
         yield conn
 
 
+@pytest.fixture(scope="module")
+def own_database(server: Server) -> Iterator[Database]:
+    """A module's own database: what other tests' providers, workers and monitors do cannot reach it."""
+    database = server.create()
+    yield database
+    server.drop(database)
+
+
+@pytest.fixture(scope="module")
+async def own_pools(own_database: Database) -> AsyncIterator[Pools]:
+    """The service's connection pools on the module's own database."""
+    async with factories.open_pools(own_database) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def own_owner(own_database: Database) -> AsyncIterator[Owner]:
+    """The owner's connection to the module's own database, in autocommit."""
+    async with factories.connect_owner(own_database) as conn:
+        yield conn
+
+
 @pytest.fixture(scope="session")
 async def http(database: Database) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application on this worker's database."""

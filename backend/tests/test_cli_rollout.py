@@ -80,11 +80,12 @@ def hakem(desk: RolloutDesk, tmp_path: Path) -> Hakem:
 async def test_tenant_goes_there_and_back_by_commands(desk: RolloutDesk, hakem: Hakem) -> None:
     tenant_id, _ = await desk.opened_tenant()
     slug = f"t-{tenant_id.hex}"
-    refused, told, turkish, rehearsed, dry, enforced, listed, as_json, unknown, back = await hakem(
+    refused, told, turkish, rehearsed, looked, dry, enforced, listed, as_json, unknown, back = await hakem(
         ("rollout", "enforce", slug, "--reason", "a try"),
         ("rollout", "status", slug),
         ("rollout", "status", str(tenant_id), "--language", "tr"),
         ("rollout", "rehearse", slug, "--reason", "before the first time"),
+        ("rollout", "evaluate", "--act"),
         ("rollout", "enforce", slug, "--reason", "a try", "--dry-run"),
         ("rollout", "enforce", slug, "--reason", "ready"),
         ("rollout", "status"),
@@ -103,7 +104,8 @@ async def test_tenant_goes_there_and_back_by_commands(desk: RolloutDesk, hakem: 
     assert "flag ledger_enforce_balance=false from default" in told.out
     assert "gate coverage met: 3 oyuncunun hepsinin cüzdanı açılmış." in turkish.out
     assert (rehearsed.code, "enforce_ms=" in rehearsed.out) == (0, True), rehearsed.err
-    assert "dry run: every gate is met; nothing was changed" in dry.out
+    assert looked.code == 0, looked.out
+    assert "dry run: every gate is met; nothing was changed" in dry.out, dry.out
     # Two epochs were the rehearsal's, and none the dry run's.
     assert enforced.out.split()[:4] == [slug, "arbiter=ledger", "epoch=3", "changed=true"], enforced.err
     assert listed.out.split()[:4] == [slug, "stage=enforced", "arbiter=ledger", "by=tenant"]
@@ -123,7 +125,8 @@ async def test_wave_takes_the_least_money_first_and_ends_at_the_first_refusal(de
     for tenant_id in (least, broken, most):
         await Census(desk.pools).run(tenant_id, started_by="a test")
     await make_player(desk.owner, broken, available=1)
-    planned, usage, done, everybody = await hakem(
+    _, planned, usage, done, everybody = await hakem(
+        ("rollout", "evaluate", "--act"),
         ("rollout", "enforce", "--share", "5%", "--dry-run", "--reason", "a look"),
         ("rollout", "enforce", "--reason", "nobody is named"),
         ("rollout", "enforce", "--wave", "3", "--reason", "wave 1"),

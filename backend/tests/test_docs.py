@@ -180,7 +180,8 @@ def test_walk_from_import_to_enforced_and_back_can_be_typed(
             "<> (w.balance_real_available, w.balance_real_pending)"
         ).fetchone()
     stages = re.findall(r"stage=(\w+)", done.stdout)
-    assert stages == ["observing", "enforced", "ready"]
+    # No monitor has looked at the tenant: that is the gate which is waived, and which is still open afterwards.
+    assert stages == ["observing", "enforced", "observing"]
     assert flips == [("rehearsal", "ledger"), ("rehearsal", "legacy"), ("flip", "ledger"), ("flip", "legacy")]
     assert differing == (0,)
 

@@ -21,14 +21,14 @@ from backend.tests.reconciliation_world import GOOD, CutOff, SmallPages, World, 
 
 
 @pytest.fixture(scope="module")
-async def psp(database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(database) as adapter:
+async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
+    async with own_psp(own_database) as adapter:
         yield adapter
 
 
 @pytest.fixture
-async def world(owner: Owner, pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(owner, pools, psp) as made:
+async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
+    async with make_world(own_owner, own_pools, psp) as made:
         yield made
 
 
@@ -179,8 +179,8 @@ async def test_dead_feed_is_one_finding(world: World) -> None:
     assert (sample[0]["findings"], len(sample[0]["sample"]), len(ids)) == (60, 20, 30)
 
 
-async def test_run_is_about_one_tenant(world: World, owner: Owner, pools: Pools, psp: MockPsp) -> None:
-    async with make_world(owner, pools, psp) as other:
+async def test_run_is_about_one_tenant(world: World, own_owner: Owner, own_pools: Pools, psp: MockPsp) -> None:
+    async with make_world(own_owner, own_pools, psp) as other:
         ours, theirs = await world.deposit(10), await other.deposit(10)
         await world.drop(ours[:1])
         await other.drop(theirs[:2])
@@ -189,13 +189,13 @@ async def test_run_is_about_one_tenant(world: World, owner: Owner, pools: Pools,
         await other.run()
         assert (await world.found(), await other.found()) == ({"missing_in_psp": 1}, {"missing_in_psp": 2})
         # The other's payment in our account's statement: told, without telling about the other.
-        await owner.execute(
+        await own_owner.execute(
             "UPDATE mockpsp.events SET account_id = %s WHERE reference = %s", (world.account_id, str(theirs[5]))
         )
         await world.run(is_full=True)
         assert await world.found() == {"missing_in_psp": 1, "tenant_mismatch": 1}
         told = await (
-            await owner.execute(
+            await own_owner.execute(
                 "SELECT player_id, tx_id, evidence::TEXT FROM reconciliation_findings "
                 "WHERE tenant_id = %s AND finding_type = 'tenant_mismatch'",
                 (world.tenant_id,),

@@ -28,14 +28,14 @@ from backend.tests.reconciliation_world import PROVIDER, SmallPages, World, make
 
 
 @pytest.fixture(scope="module")
-async def psp(database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(database) as adapter:
+async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
+    async with own_psp(own_database) as adapter:
         yield adapter
 
 
 @pytest.fixture
-async def world(owner: Owner, pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(owner, pools, psp) as made:
+async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
+    async with make_world(own_owner, own_pools, psp) as made:
         yield made
 
 
@@ -108,14 +108,14 @@ async def test_owners_run_is_one_of_each_tenant(world: World) -> None:
     assert await world.found() == {"missing_in_psp": 1}
 
 
-async def test_run_whose_process_is_killed_is_gone_on_with_by_another(world: World, database: Database) -> None:
+async def test_run_whose_process_is_killed_is_gone_on_with_by_another(world: World, own_database: Database) -> None:
     expected, _ = await plant(world)
     service = world.reconciliation
     run_id = await service.start(
         StartRun(provider=PROVIDER, tenant_id=world.tenant_id, started_by="test"), is_deferred=False
     )
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "backend.tests.reconciliation_process", database.service_url, str(run_id), "5"),
+        *(sys.executable, "-m", "backend.tests.reconciliation_process", own_database.service_url, str(run_id), "5"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -136,7 +136,7 @@ async def test_run_whose_process_is_killed_is_gone_on_with_by_another(world: Wor
 
 
 async def test_command_compares_and_prints_the_counts_with_no_service_running(
-    world: World, database: Database, tmp_path: Path
+    world: World, own_database: Database, tmp_path: Path
 ) -> None:
     ids = await world.deposit(3)
     await world.owner.execute(
@@ -150,8 +150,8 @@ async def test_command_compares_and_prints_the_counts_with_no_service_running(
             *(sys.executable, "-m", "backend.scripts", "reconcile", "run", *arguments),
             env={
                 **os.environ,
-                "DATABASE_URL": database.service_url,
-                "DATABASE_OWNER_URL": database.owner_url,
+                "DATABASE_URL": own_database.service_url,
+                "DATABASE_OWNER_URL": own_database.owner_url,
                 "HAKEM_HOME": str(tmp_path),
             },
             stdout=asyncio.subprocess.PIPE,

@@ -25,15 +25,6 @@ RUNBOOK: Final = CHECKOUT / "docs" / "runbook.md"
 RUNBOOK_TR: Final = CHECKOUT / "docs" / "runbook.tr.md"
 OWNER_EMAIL: Final = "owner@example.com"
 
-# Words of blocks that cannot be typed yet, and what has to be there first. A test fails as soon as it is there: then the
-# line goes, and the block is typed like every other. For yarn that means: the program below sees what it is asked for.
-WAITING: Final = {
-    "hakem reconcile": "backend/scripts/reconcile.py",
-    "payments/reconciliation/": "backend/app/api/reconciliation.py",
-    "hakem rollout evaluate": "backend/scripts/rollout_monitor.py",
-    "yarn test:e2e": "e2e/package.json",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
@@ -91,7 +82,6 @@ async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
         return text.replace("/etc/hakem/hakem.env", str(site.home / "hakem.env"))
 
     printed: dict[str, str] = {}
-    left_out = []
     with typed_pages.Shell(
         site.home,
         environment=site.service.environment,
@@ -100,9 +90,6 @@ async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
         working_folder=CHECKOUT,
     ) as shell:
         for block in blocks:
-            if any(words in block.text for words in WAITING):
-                left_out.append(block)
-                continue
             if block.heading == "When both sides differ":
                 another_system_writes_a_balance(site)
             if "systemctl restart" in block.text:
@@ -113,8 +100,6 @@ async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
             printed[block.heading] = printed.get(block.heading, "") + said
     killing.stop()
 
-    assert all(any(words in block.text for words in WAITING) for block in left_out)
-    assert len(left_out) + sum(1 for block in blocks if block not in left_out) == len(blocks)
     assert "scanned=3 created=3" in printed["3. Backfill"]
     assert "scanned=3 created=0 skipped_exists=3" in printed["3. Backfill"]
     assert "updated_forced=1" in printed["When both sides differ"]
@@ -133,13 +118,6 @@ async def start_with(site: Site, environment_file: str) -> WorkerProcess:
     worker = WorkerProcess(site.home, environment={**site.service.environment, **said})
     await worker.start()
     return worker
-
-
-@pytest.mark.parametrize(("words", "path"), WAITING.items())
-def test_block_is_left_out_only_while_its_subject_is_missing(words: str, path: str) -> None:
-    blocks = [block for block in typed_pages.shell_blocks(RUNBOOK) if words in block.text]
-    assert blocks, f"{words} stands in no block: take it out of WAITING"
-    assert not (CHECKOUT / path).exists(), f"{path} is there: take {words!r} out of WAITING"
 
 
 def test_both_languages_say_the_same_commands() -> None:
