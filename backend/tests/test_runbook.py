@@ -65,6 +65,22 @@ def another_system_writes_a_balance(site: Site) -> None:
         )
 
 
+def a_deposit_by(player: Player) -> str:
+    """What a player's client sends, for the shell of the page."""
+    return (
+        f'PLAYER=$(hakem token --email {player.id.hex}@example.com --player --tenant-id "$TENANT")\n'
+        'curl -si "$API/player/wallet/deposit" -H "Authorization: Bearer $PLAYER" -H "Idempotency-Key: runbook"'
+        ' -H "Content-Type: application/json" -d \'{"amount": "25.00", "method": "test"}\'   # 201: money is there\n'
+    )
+
+
+def provider_lists_another_amount(site: Site) -> None:
+    """What reconciliation is for."""
+    with psycopg.connect(site.database.owner_url) as conn:
+        done = conn.execute("UPDATE mockpsp.events SET amount = amount + 1 WHERE movement IS NOT NULL")
+        assert done.rowcount == 1
+
+
 async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
     blocks = typed_pages.shell_blocks(RUNBOOK)
     tools = site.home / "tools"
@@ -92,6 +108,9 @@ async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
         for block in blocks:
             if block.heading == "When both sides differ":
                 another_system_writes_a_balance(site)
+            if "hakem reconcile run" in block.text:
+                await asyncio.to_thread(shell.type, a_deposit_by(site.players[0]))
+                provider_lists_another_amount(site)
             if "systemctl restart" in block.text:
                 said = await asyncio.to_thread(shell.type, block.text)
                 killing = await start_with(site, (site.home / "hakem.env").read_text())
@@ -107,6 +126,7 @@ async def test_runbook_can_be_typed_from_top_to_bottom(site: Site) -> None:
     assert "arbiter=ledger" in printed["4. Enforce"]
     assert "stage=enforced" in printed["5. Checklist"]
     assert "rolled_back=" in printed["6. Rollback"]
+    assert '"finding_type":"amount_mismatch"' in printed["7. Reconciliation"]
     assert "legacy|environment_false" in printed["6. Rollback"]
     assert (site.home / "systemctl.log").read_text() == "restart hakem hakem-worker\n"
 
