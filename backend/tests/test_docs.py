@@ -1,16 +1,14 @@
 """Documents say what is so: paths and commands exist, every refusal is listed, every term explained, the tour works."""
 
 import asyncio
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import pytest
@@ -18,6 +16,7 @@ import pytest
 from backend.app.domain.identity import Role
 from backend.config import CHECKOUT
 from backend.scripts import write_error_codes
+from backend.tests import typed_pages
 from backend.tests.conftest import Database
 from backend.tests.processes import ServeProcess, running_service
 
@@ -108,88 +107,84 @@ def test_every_command_that_the_readme_names_exists() -> None:
     assert [name for name in sorted(named) if not re.search(rf"\b{name}\b", shown)] == []
 
 
+# A page that shows something on the demo, and what has to be in what it prints.
+TOURS: Final = {
+    "README.md": ('"wallet_version":', '"state":"paid"'),
+    "docs/payouts.md": ('"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"'),
+    "docs/reconciliation.md": (
+        '"finding_type":"amount_mismatch"',
+        "completed: psp_lines=",
+        '"resolution_code":"FIXED_ADJUSTMENT"',
+    ),
+}
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the tours are typed with curl")
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ("README.md", ['"wallet_version":', '"state":"paid"']),
-        (
-            "docs/payouts.md",
-            ['"timeline":', '"type":"withdraw_dispatched"', '"provider":"mockpsp"'],
-        ),
-        ("docs/payouts.tr.md", ['"timeline":', '"provider":"mockpsp"']),
-        (
-            "docs/reconciliation.md",
-            ['"finding_type":"amount_mismatch"', "completed: psp_lines=", '"resolution_code":"FIXED_ADJUSTMENT"'],
-        ),
-        ("docs/reconciliation.tr.md", ['"finding_type":"amount_mismatch"', "completed: psp_lines="]),
-    ],
-)
-async def test_what_a_document_says_to_type_answers_what_it_says(
-    home: Path, document: str, expected: list[str]
-) -> None:
-    block = re.search(r"^```sh\n(TENANT=.*?)```", (CHECKOUT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert block is not None
-    promised = re.findall(r"^(?:ask|act|see) .* # (\d{3}):", block[1], re.MULTILINE)
+async def test_tours_of_the_demo_answer_what_they_say(home: Path) -> None:
     async with running_service(home, arguments=("--demo", "--demo-quiet")) as service:
         with psycopg.connect(service.owner_url) as conn:
             row = conn.execute("SELECT id FROM tenants WHERE slug = 'demo'").fetchone()
         assert row is not None
-        tour = re.sub(
-            r"^TENANT=.*\nAPI=.*$", f"TENANT={row[0]}\nAPI={service.url}/api/v1", block[1], flags=re.MULTILINE
-        )
-        tour = tour.replace(".venv/bin/hakem", f"{sys.executable} -m backend.scripts")
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["sh", "-euc", tour],
-            env={**os.environ, "HAKEM_HOME": str(home), "JWT_SECRET": ServeProcess.JWT_SECRET},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    assert re.findall(r"^HTTP/1.1 (\d{3})", done.stdout, re.MULTILINE) == promised
-    assert [text for text in expected if text not in done.stdout] == []
+        where = f"TENANT={row[0]}\nAPI={service.url}/api/v1"
+        environment = {"HAKEM_HOME": str(home), "JWT_SECRET": ServeProcess.JWT_SECRET}
+        folder = home / "typed"
+        folder.mkdir()
+        with typed_pages.Shell(
+            folder,
+            environment=environment,
+            adapt=lambda text: re.sub(r"^TENANT=.*\nAPI=.*$", where, text, flags=re.MULTILINE).replace(
+                ".venv/bin/", ""
+            ),
+        ) as shell:
+            for document, expected in TOURS.items():
+                (tour,) = [
+                    block.text
+                    for block in typed_pages.shell_blocks(CHECKOUT / document)
+                    if block.text.startswith("TENANT=")
+                ]
+                printed = await asyncio.to_thread(shell.type, tour)
+                assert [text for text in expected if text not in printed] == [], document
+
+
+@pytest.mark.parametrize("page", ["operations", "payouts", "reconciliation", "rollout", "runbook"])
+def test_both_languages_say_the_same_commands(page: str) -> None:
+    """Those of the English page are typed."""
+    commands = typed_pages.commands(CHECKOUT / "docs" / f"{page}.md")
+    assert typed_pages.commands(CHECKOUT / "docs" / f"{page}.tr.md") == commands != []
 
 
 def test_guide_of_an_existing_platform_can_be_typed(new_database: Callable[..., Database], tmp_path: Path) -> None:
     database = new_database()
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        done = type_guide("docs/bring-an-existing-platform.md", database, owner, folder=tmp_path, blocks_min=4)
-        assert done.returncode == 0, done.stderr
-        assert "scanned=2 created=2 skipped_exists=0 updated_forced=0 errors=0" in done.stdout
+        printed = type_guide("docs/bring-an-existing-platform.md", database, owner, folder=tmp_path)
+        assert "scanned=2 created=2 skipped_exists=0 updated_forced=0 errors=0" in printed
         wallets = owner.execute(
             "SELECT balance_real_available, balance_real_pending FROM wallet_balances ORDER BY 1 DESC"
         ).fetchall()
     assert wallets == [(50_00, 20_00), (7_00, 0)]
 
 
-@pytest.mark.parametrize("document", ["docs/rollout.md", "docs/rollout.tr.md"])
 def test_walk_from_import_to_enforced_and_back_can_be_typed(
-    document: str, new_database: Callable[..., Database], tmp_path: Path
+    new_database: Callable[..., Database], tmp_path: Path
 ) -> None:
     database = new_database()
     with psycopg.connect(database.owner_url, autocommit=True) as owner:
-        done = type_guide(document, database, owner, folder=tmp_path, blocks_min=5)
-        assert done.returncode == 0, done.stderr
+        printed = type_guide("docs/rollout.md", database, owner, folder=tmp_path)
         flips = owner.execute("SELECT kind, arbiter FROM arbiter_changes ORDER BY epoch").fetchall()
         differing = owner.execute(
             "SELECT count(*) FROM players p JOIN wallet_balances w ON w.player_id = p.id "
             "WHERE (p.balance_real_available, p.balance_real_held) "
             "<> (w.balance_real_available, w.balance_real_pending)"
         ).fetchone()
-    stages = re.findall(r"stage=(\w+)", done.stdout)
+    stages = re.findall(r"stage=(\w+)", printed)
     # No monitor has looked at the tenant: that is the gate which is waived, and which is still open afterwards.
     assert stages == ["observing", "enforced", "observing"]
     assert flips == [("rehearsal", "ledger"), ("rehearsal", "legacy"), ("flip", "ledger"), ("flip", "legacy")]
     assert differing == (0,)
 
 
-def type_guide(
-    document: str, database: Database, owner: "psycopg.Connection[Any]", *, folder: Path, blocks_min: int
-) -> "subprocess.CompletedProcess[str]":
-    """Types what a document says to type, for a tenant with two players in a file."""
+def type_guide(document: str, database: Database, owner: "psycopg.Connection[Any]", *, folder: Path) -> str:
+    """Types what a document says to type, for a tenant with two players in a file; what was printed."""
     row = owner.execute(
         "INSERT INTO tenants (slug, name, base_currency) VALUES ('existing', 'Existing', 'USD') RETURNING id"
     ).fetchone()
@@ -198,23 +193,15 @@ def type_guide(
         "external_id,email,username,currency,balance_available,balance_held,kyc_status\n"
         "1,a@example.com,a,USD,50.00,20.00,verified\n2,b@example.com,b,USD,7.00,0,pending\n"
     )
-    blocks = re.findall(r"^```sh\n(.*?)```", (CHECKOUT / document).read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= blocks_min
-    typed = re.sub(r"\bTENANT\b", str(row[0]), "".join(blocks))
-    typed = re.sub(r"^hakem ", f"{sys.executable} -m backend.scripts ", typed, flags=re.MULTILINE)
-    return subprocess.run(
-        ["sh", "-euc", f"cd {shlex.quote(str(folder))}\n{typed}"],
-        env={
-            **os.environ,
-            "DATABASE_URL": database.service_url,
-            "DATABASE_OWNER_URL": database.owner_url,
-            "HAKEM_HOME": str(folder / "home"),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    environment = {
+        "DATABASE_URL": database.service_url,
+        "DATABASE_OWNER_URL": database.owner_url,
+        "HAKEM_HOME": str(folder / "home"),
+    }
+    with typed_pages.Shell(
+        folder, environment=environment, adapt=lambda text: re.sub(r"\bTENANT\b", str(row[0]), text)
+    ) as shell:
+        return "".join(shell.type(block.text) for block in typed_pages.shell_blocks(CHECKOUT / document))
 
 
 def test_table_of_error_codes_is_what_the_code_declares() -> None:

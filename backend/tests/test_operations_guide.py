@@ -254,10 +254,6 @@ async def until_ready(service: ServeProcess) -> None:
         await factories.eventually(is_ready, what="the service is ready again")
 
 
-def test_both_languages_say_the_same_commands() -> None:
-    assert typed_pages.commands(GUIDE_TR) == typed_pages.commands(GUIDE)
-
-
 def test_server_in_front_is_told_addresses_that_exist() -> None:
     for guide in (GUIDE, GUIDE_TR):
         config = re.search(r"^```nginx\n(.*?)^```$", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL)

@@ -22,7 +22,6 @@ from backend.tests.fixtures import NO_PASSWORD
 from backend.tests.processes import ServeProcess, WorkerProcess, running_service
 
 RUNBOOK: Final = CHECKOUT / "docs" / "runbook.md"
-RUNBOOK_TR: Final = CHECKOUT / "docs" / "runbook.tr.md"
 OWNER_EMAIL: Final = "owner@example.com"
 
 
@@ -138,10 +137,6 @@ async def start_with(site: Site, environment_file: str) -> WorkerProcess:
     worker = WorkerProcess(site.home, environment={**site.service.environment, **said})
     await worker.start()
     return worker
-
-
-def test_both_languages_say_the_same_commands() -> None:
-    assert typed_pages.commands(RUNBOOK_TR) == typed_pages.commands(RUNBOOK)
 
 
 def test_map_names_every_page() -> None:

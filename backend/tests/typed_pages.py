@@ -25,6 +25,8 @@ FENCE: Final = "```"
 PROMISED_STATUS: Final = re.compile(r" # (\d{3}): ")
 PROMISED_EXIT: Final = re.compile(r"^(?! *#)(.+?) +# exit (\d): .*$", re.MULTILINE)
 ANSWERED_STATUS: Final = re.compile(r"^HTTP/1\.1 (\d{3})", re.MULTILINE)
+PROSE: Final = re.compile(r'(--reason|"reason":|"note":) *"[^"]*"')
+COMMENT: Final = re.compile(r"^#.*\n| +# .*$", re.MULTILINE)
 AS_POSTGRES: Final = "# as postgres, on the database's host"
 SECONDS_MAX: Final = 120
 
@@ -68,7 +70,7 @@ def shell_blocks(document: Path) -> list[Block]:
 def commands(document: Path) -> list[str]:
     """The blocks without their comments: what has to be the same in every language. Notes and reasons are prose."""
     return [
-        re.sub(r'(--reason|"reason":) *"[^"]*"', r"\1 …", re.sub(r"^#.*\n| +# .*$", "", block.text, flags=re.MULTILINE))
+        PROSE.sub(r"\1 …", COMMENT.sub("", block.text)).replace(" --language tr", "")
         for block in shell_blocks(document)
     ]
 
