@@ -16,6 +16,7 @@ from backend.app.domain.backfill import BackfillWallets
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.backfill import BackfillReport, WalletBackfill
 from backend.config import CHECKOUT
+from backend.tests import commands
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, Player
 
@@ -48,13 +49,26 @@ class Command:
     def start(
         self, *options: str, folder: Path = CHECKOUT, module: str = MODULE, **environment: str
     ) -> subprocess.Popen[str]:
-        """Start it without waiting."""
+        """Start it without waiting, as a process that can be killed."""
+        return self._start(
+            (sys.executable, "-m", module), options, folder=folder, module=module, environment=environment
+        )
+
+    def _start(
+        self,
+        words: tuple[str, ...],
+        options: tuple[str, ...],
+        *,
+        folder: Path,
+        module: str,
+        environment: dict[str, str],
+    ) -> subprocess.Popen[str]:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
         }
         arguments = ["backfill", *options] if module == "backend.scripts" else list(options)
         return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            [*words, *arguments],
             cwd=folder,
             env={
                 **inherited,
@@ -71,7 +85,8 @@ class Command:
 
     def run(self, *options: str, folder: Path = CHECKOUT, module: str = MODULE, **environment: str) -> Ran:
         """Run it to its end."""
-        with self.start(*options, folder=folder, module=module, **environment) as process:
+        words = commands.words(module)
+        with self._start(words, options, folder=folder, module=module, environment=environment) as process:
             out, err = process.communicate(timeout=SECONDS_MAX)
         return Ran(code=process.returncode, out=out, err=err)
 

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from backend.tests import commands
 from backend.tests.conftest import Database
 
 MakeDatabase = Callable[..., Database]
@@ -17,7 +17,7 @@ MakeDatabase = Callable[..., Database]
 def hakem(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")}
     return subprocess.run(
-        [sys.executable, "-c", "from backend.scripts.cli import main; main()", *arguments],
+        [*commands.words(), *arguments],
         env=inherited | environment,
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from backend.scripts import cli
+from backend.tests import commands
 from backend.tests.api_client import JWT_SECRET
 from backend.tests.conftest import Database
 from backend.tests.fixtures import new_email
@@ -30,7 +31,7 @@ def hakem(database: Database, tmp_path: Path) -> Callable[..., subprocess.Comple
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "backend.scripts", *arguments],
+            [*commands.words(), *arguments],
             env=environment(database, tmp_path) | variables,
             capture_output=True,
             text=True,

@@ -149,8 +149,8 @@ async def test_tours_of_the_demo_answer_what_they_say(home: Path) -> None:
 @pytest.mark.parametrize("page", ["operations", "payouts", "reconciliation", "rollout", "runbook"])
 def test_both_languages_say_the_same_commands(page: str) -> None:
     """Those of the English page are typed."""
-    commands = typed_pages.commands(CHECKOUT / "docs" / f"{page}.md")
-    assert typed_pages.commands(CHECKOUT / "docs" / f"{page}.tr.md") == commands != []
+    commands = typed_pages.commands_of(CHECKOUT / "docs" / f"{page}.md")
+    assert typed_pages.commands_of(CHECKOUT / "docs" / f"{page}.tr.md") == commands != []
 
 
 def test_guide_of_an_existing_platform_can_be_typed(new_database: Callable[..., Database], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from backend.app.domain.identity import Role
 from backend.app.services import evidence
-from backend.tests import api_client
+from backend.tests import api_client, commands
 from backend.tests.api_client import WalletClient
 from backend.tests.conftest import Database
 from backend.tests.factories import DEADLINE_SECONDS, Player, eventually, set_legacy
@@ -176,8 +175,7 @@ async def withdrawn(client: httpx.AsyncClient, player: Player) -> int:
 async def hakem(desk: MonitorDesk, *arguments: str) -> tuple[int, str]:
     """`hakem rollout …` as a process of its own: exit code and what it printed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "backend.scripts", "rollout", *arguments),
+        *(*commands.words(), "rollout", *arguments),
         env={**os.environ, "DATABASE_URL": desk.database.service_url, "DATABASE_OWNER_URL": desk.database.owner_url},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

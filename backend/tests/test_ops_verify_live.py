@@ -20,7 +20,7 @@ from backend.app.domain.census import CensusReport, Progress
 from backend.app.repositories import census_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.census import Census, CensusTaken
-from backend.tests import api_client, factories, ledger_history
+from backend.tests import api_client, commands, factories, ledger_history
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner
 from backend.tests.ledger_history import World
@@ -237,7 +237,7 @@ async def verifying(database: Database, home: Path, *arguments: str) -> AsyncIte
 
 def verify(database: Database, home: Path, *arguments: str) -> tuple[int, str, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "backend.scripts", "verify", *arguments],
+        [*commands.words(), "verify", *arguments],
         env=environment(database, home),
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from backend.app.repositories.engine import Engine
 from backend.app.services import player_import
 from backend.app.services.player_import import ImportReport, PlayerImport
 from backend.config import Settings
+from backend.tests import commands
 from backend.tests.conftest import Database
 
 HEADER = ",".join(COLUMNS)
@@ -55,9 +56,13 @@ class Place:
         return path
 
     def start(self, file: Path, *options: str) -> subprocess.Popen[str]:
+        """As a process that can be killed."""
+        return self._start(("-m", "backend.scripts"), file, *options)
+
+    def _start(self, words: Sequence[str], file: Path, *options: str) -> subprocess.Popen[str]:
         arguments = ["players", "import", str(file), "--tenant-id", str(self.tenant_id), *options]
         return subprocess.Popen(
-            [sys.executable, "-c", "from backend.scripts.cli import main; main()", *arguments],
+            [sys.executable, *words, *arguments],
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,7 +70,7 @@ class Place:
         )
 
     def run(self, file: Path, *options: str) -> "Ran":
-        with self.start(file, *options) as process:
+        with self._start(commands.words()[1:], file, *options) as process:
             out, err = process.communicate(timeout=DEADLINE_SECONDS * 2)
         return Ran(code=process.returncode, out=out, err=err)
 
@@ -318,7 +323,7 @@ def test_wrong_usage_is_exit_code_2(place: Place, arguments: list[str], code: in
     file = place.file(*rows(1))
     done = subprocess.run(
         [
-            *(sys.executable, "-c", "from backend.scripts.cli import main; main()"),
+            *commands.words(),
             *(argument.format(file=file, folder=place.folder) for argument in arguments),
         ],
         env=place.environment | {"TERMINAL_WIDTH": "300", "COLUMNS": "300"},

@@ -22,6 +22,7 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.repositories.database import DatabaseAway
 from backend.app.services.reconciliation_feed import StatementFeed
 from backend.app.services.reconciliation_telemetry import measure
+from backend.tests import commands
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, eventually
 from backend.tests.reconciliation_world import PROVIDER, SmallPages, World, make_world, own_psp, plant
@@ -147,7 +148,7 @@ async def test_command_compares_and_prints_the_counts_with_no_service_running(
 
     async def hakem(*arguments: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "backend.scripts", "reconcile", "run", *arguments),
+            *(*commands.words(), "reconcile", "run", *arguments),
             env={
                 **os.environ,
                 "DATABASE_URL": own_database.service_url,

@@ -3,13 +3,13 @@
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from backend.tests import commands
 from backend.tests.api_client import WalletClient
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, make_player, make_tenant
@@ -19,7 +19,7 @@ from backend.tests.test_cli_people import environment
 async def waiting(database: Database, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "backend.scripts", "waiting", *arguments],
+        [*commands.words(), "waiting", *arguments],
         env=environment(database, home),
         capture_output=True,
         text=True,

@@ -10,6 +10,7 @@ A block whose first line is AS_POSTGRES is run as the account of the database se
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from backend.tests import forked_commands
+from backend.tests import commands
 
 FENCE: Final = "```"
 PROMISED_STATUS: Final = re.compile(r" # (\d{3}): ")
@@ -67,32 +68,12 @@ def shell_blocks(document: Path) -> list[Block]:
     return blocks
 
 
-def commands(document: Path) -> list[str]:
+def commands_of(document: Path) -> list[str]:
     """The blocks without their comments: what has to be the same in every language. Notes and reasons are prose."""
     return [
         PROSE.sub(r"\1 …", COMMENT.sub("", block.text)).replace(" --language tr", "")
         for block in shell_blocks(document)
     ]
-
-
-class _Commands:
-    """The process that `hakem` is forked from, and the words that ask it."""
-
-    def __init__(self, path: Path) -> None:
-        self.program = f'"{sys.executable}" -S -E "{forked_commands.__file__}" "{path}"'
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", forked_commands.__name__, "serve", str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdout is not None
-        ready = self._process.stdout.readline()
-        assert ready == "ready\n", ready
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait(SECONDS_MAX)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
 
 
 class Shell:
@@ -118,8 +99,7 @@ class Shell:
         self._scripts = 0
         tools = folder / "tools"
         tools.mkdir(exist_ok=True)
-        self._commands = _Commands(folder / "commands")
-        forked = self._commands.program
+        forked = shlex.join(commands.words()[:-1])
         write_program(tools / "hakem", f'exec {forked} backend.scripts "$@"\n')
         write_program(
             tools / "python",
@@ -155,7 +135,6 @@ class Shell:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(SECONDS_MAX)
-        self._commands.stop()
 
     def type(self, text: str) -> str:
         """Run a block; what it printed. Raises AssertionError when it does something else than it promises."""
