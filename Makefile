@@ -51,7 +51,7 @@ run: setup
 	$(BIN)/hakem serve --demo
 
 test: setup
-	$(BIN)/python -m pytest -q -n $(TEST_WORKERS)
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup --tb short
 
 e2e: setup
 	$(BIN)/python -m backend.scripts.browser_tests $(SPEC)

@@ -25,6 +25,8 @@ from backend.tests.processes import ServeProcess, running_service
 from examples.wallet_client import Answer, KeyReused, OutcomeUnknown, Refused, WalletClient
 
 GUIDE: Final = CHECKOUT / "docs" / "api-guide.md"
+# Of one worker: what they share takes long to make.
+pytestmark = pytest.mark.xdist_group(__name__)
 PASSWORD: Final = "a password of one test"
 UNAVAILABLE: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Type: text/html\r\nContent-Length: 15\r\n"
@@ -53,7 +55,7 @@ async def demo(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         "MOCKPSP_CLOCK_FACTOR": "0.01",
     }
     try:
-        async with running_service(home, environment=environment, arguments=("--demo",)) as service:
+        async with running_service(home, environment=environment, arguments=("--demo", "--demo-quiet")) as service:
             with psycopg.connect(database.owner_url) as conn:
                 row = conn.execute("SELECT id FROM tenants WHERE slug = 'demo'").fetchone()
             assert row is not None
