@@ -17,7 +17,7 @@ NPM_FOLDERS := backend/app/console/assets e2e
 help:
 	@echo "make setup   install the locked packages (needs Python 3.11 or newer)"
 	@echo "make run     set up, then serve a demo with its own PostgreSQL"
-	@echo "make test    set up, then run every test but those in a browser"
+	@echo "make test    set up, then run every test, at the end those in a browser"
 	@echo "make e2e     set up, then run the browser tests only; one of them: make e2e SPEC=tests/finance-withdrawals-smoke.spec.ts"
 	@echo "make check   format, lint, types, floors, SQL"
 	@echo "make bench   set up, then measure"
@@ -50,8 +50,12 @@ $(STAMP):
 run: setup
 	$(BIN)/hakem serve --demo
 
+# Both always run, so that one run shows every failure.
 test: setup
-	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup --tb short
+	@failed=0; \
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup --tb short || failed=$$?; \
+	$(BIN)/python -m backend.scripts.browser_tests || failed=$$?; \
+	exit $$failed
 
 e2e: setup
 	$(BIN)/python -m backend.scripts.browser_tests $(SPEC)
