@@ -87,7 +87,7 @@ HEAD = ",".join(HEADER)
         ({"time__zone": "Mars/Olympus"}, "time.zone", "is no time zone known here"),
         ({"time__zone": "../../etc/passwd"}, "time.zone", "is no time zone known here"),
         ({"time__format": "%Y-%m-%dT%H:%M:%S%z"}, "time.zone", "cannot be beside %z"),
-        ({"control__totals": None}, "control.totals", "is missing; it is one of 'trailer', 'operator'"),
+        ({"control__totals": None}, "control.totals", "is missing; it is one of 'operator', 'trailer'"),
         ({"control__marker": None}, "control.marker", "is missing"),
         ({"control__count_cell": None, "control__sum_cell": None}, "control.count_cell", "claims nothing"),
         ({"control__currency_cell": None}, "control.currency_cell", "is needed, unless"),

@@ -259,7 +259,7 @@ def _parse_amount(amount: Fields) -> AmountFormat:
 
 
 def _parse_trailer(control: Fields, *, has_currency: bool) -> Trailer | None:
-    if control.choice("totals", ("trailer", "operator")) != "trailer":
+    if control.choice("totals", ("operator", "trailer")) != "trailer":
         return None
 
     def cell(name: str) -> int | None:
