@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections import Counter
@@ -30,7 +31,7 @@ from backend.app.services.reconciliation_telemetry import measure
 from backend.app.services.settlement_mappings import SettlementMappings
 from backend.app.services.settlement_run import ComparedFile, CompareFile, SettlementRuns
 from backend.app.services.webhook_secrets import WebhookSecrets
-from backend.config import Settings
+from backend.config import CHECKOUT, Settings
 from backend.tests import settlement_desk
 from backend.tests.conftest import Database
 from backend.tests.factories import (
@@ -46,6 +47,7 @@ from backend.tests.factories import (
 from backend.tests.invariants import assert_sound
 from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp, plant
 from backend.tests.settlement_desk import HEADER
+from backend.tests.typed_pages import Shell, shell_blocks
 
 ACME: Final = "acmepay"
 ACTOR: Final = system_actor("test")
@@ -747,3 +749,28 @@ async def test_command_declares_compares_and_tells(acme: Acme, own_database: Dat
     code, _, errors = await hakem(own_database, acme.folder, "mapping", "set", str(mapping), *about)
     assert (code, "completeness: is none of 'whole', 'extract'" in errors) == (2, True), errors
     assert "columns.provider_reference: is missing" in errors
+
+
+@pytest.mark.parametrize("document", ["docs/reconciliation.md", "docs/reconciliation.tr.md"])
+async def test_what_the_page_says_to_type_does_what_it_says(
+    own_owner: Owner, own_database: Database, tmp_path: Path, document: str
+) -> None:
+    tenant_id = await make_tenant(own_owner)
+    (block,) = [each for each in shell_blocks(CHECKOUT / document) if "acmepay.toml" in each.text]
+
+    def adapt(text: str) -> str:
+        # One provider's account is one tenant's, and the pages are typed by two.
+        text = text.replace("acme-eu", f"acme-{tenant_id.hex}").replace(".venv/bin/hakem", "hakem")
+        return re.sub(r"^TENANT=.*$", f"TENANT={tenant_id}", text, flags=re.MULTILINE)
+
+    environment = {
+        "DATABASE_URL": own_database.service_url,
+        "DATABASE_OWNER_URL": own_database.owner_url,
+        "HAKEM_HOME": str(tmp_path / "home"),
+    }
+    with Shell(tmp_path, environment=environment, adapt=adapt) as shell:
+        printed = await asyncio.to_thread(shell.type, block.text)
+    assert "partial: psp_lines=2" in printed
+    assert "findings: missing_in_ledger=2" in printed
+    assert "lines=3 compared=2 rejected=0 sums: TRY=970.00 fees: TRY=2.60" in printed
+    assert printed.count("completed: psp_lines=2") == 2
