@@ -74,8 +74,8 @@ async def find_compared_file(
         {
             "tenant_id": tenant_id,
             "provider": provider,
-            "sha256": sha256,
-            "mapping_sha256": mapping_sha256,
+            "digest": sha256,
+            "mapping_digest": mapping_sha256,
             "window_start": window_start,
             "window_end": window_end,
         },

@@ -44,9 +44,9 @@ FROM reconciliation_runs AS run
 WHERE
     run.tenant_id = %(tenant_id)s
     AND run.provider = %(provider)s
-    AND run.file ->> 'sha256' = %(sha256)s
+    AND run.file ->> 'sha256' = %(digest)s
     AND run.file IS NOT NULL
-    AND run.file ->> 'mapping_sha256' = %(mapping_sha256)s
+    AND run.file ->> 'mapping_sha256' = %(mapping_digest)s
     AND run.window_start = %(window_start)s
     AND run.window_end = %(window_end)s
     AND run.status = 'completed'
