@@ -1,8 +1,8 @@
-"""`hakem reconcile run`: compare providers with the ledger, here and now, whether or not a service is running."""
+"""`hakem reconcile`: compare providers with the ledger, here and now, whether or not a service is running."""
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -17,9 +17,12 @@ from backend.app.services import logs
 from backend.app.services.reconciliation import Reconciliation
 from backend.app.wiring import sources_of
 from backend.config import Settings
+from backend.scripts import run_report, settlement
 from backend.scripts.connection import open_pools, operator
 
 app = typer.Typer(help="Compare what providers moved with what the ledger has.", no_args_is_help=True)
+app.command("file")(settlement.file)
+app.add_typer(settlement.mappings, name="mapping")
 POLL_SECONDS = 0.5
 
 
@@ -55,9 +58,9 @@ def run(
         )
     )
     if as_json:
-        print(json.dumps(_document(done), default=str))
+        print(json.dumps(run_report.document(done), default=str))
     else:
-        _print(done)
+        run_report.print_run(done)
     if done.status != RunStatus.COMPLETED:
         raise typer.Exit(1)
 
@@ -84,28 +87,3 @@ async def _wait(reconciliation: Reconciliation, command: StartRun) -> Run:
         except RunTaken:
             # A worker was quicker; its outcome is ours.
             await asyncio.sleep(POLL_SECONDS)
-
-
-def _document(done: Run) -> dict[str, Any]:
-    return {
-        "run_id": done.id,
-        "status": done.status,
-        "provider": done.provider,
-        "tenant_id": done.tenant_id,
-        "window_start": None if done.window_start is None else done.window_start.isoformat(),
-        "window_end": None if done.window_end is None else done.window_end.isoformat(),
-        "cutoff": None if done.cutoff is None else done.cutoff.isoformat(),
-        "dry_run": done.is_dry_run,
-        "counts": done.counts,
-        "control_totals": done.control_totals,
-        "error": done.error,
-    }
-
-
-def _print(done: Run) -> None:
-    for title in ("findings", "opened", "reopened", "auto_cleared"):
-        by_type = done.counts.get(title) or {}
-        print(f"{title}: {', '.join(f'{name}={count}' for name, count in sorted(by_type.items())) or 'none'}")
-    known = ("psp_lines", "ledger_items", "matched", "tenants", "skipped", "completed", "partial", "failed")
-    shown = " ".join(f"{name}={done.counts[name]}" for name in known if name in done.counts)
-    print(f"{done.status}: {shown}" + (f" ({done.error})" if done.error else ""))

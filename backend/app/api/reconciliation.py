@@ -63,7 +63,8 @@ class RunAskedOut(msgspec.Struct, kw_only=True):
 class RunOut(msgspec.Struct, kw_only=True):
     """One run. tenant_id null: an owner's order to run all tenants, each of which has a run of its own.
 
-    partial: what was found holds, and nothing else may be concluded. cutoff: until when the feed is final.
+    partial: what was found holds, and nothing else may be concluded. cutoff: until when the feed is final. file: the
+    settlement file that was compared in the place of the provider's interface, with its digest.
     """
 
     id: UUID
@@ -79,6 +80,7 @@ class RunOut(msgspec.Struct, kw_only=True):
     is_feed_complete: bool | None
     counts: dict[str, Any]
     control_totals: dict[str, Any]
+    file: dict[str, Any] | None
     started_by: str
     resumes: int
     created_at: datetime
@@ -225,6 +227,7 @@ def run_out(run: Run) -> RunOut:
         is_feed_complete=run.is_feed_complete,
         counts=dict(run.counts),
         control_totals=dict(run.control_totals),
+        file=None if run.file is None else dict(run.file),
         started_by=run.started_by,
         resumes=run.resumes,
         created_at=run.created_at,

@@ -1,7 +1,8 @@
 """CSV as strangers write it: records out of raw bytes, in bounded memory.
 
-RFC 4180 with LF or CRLF, UTF-8 with or without a byte order mark. What stands inside a quoted cell is never taken for a
-record of its own, however long or broken the cell is: a name with line breaks in it must not become a second player.
+RFC 4180 with LF or CRLF, UTF-8 with or without a byte order mark; where the reader was told so another delimiter, or
+another encoding that has ASCII as its first half. What stands inside a quoted cell is never taken for a record of its
+own, however long or broken the cell is: a name with line breaks in it must not become a second player.
 """
 
 import csv
@@ -14,6 +15,16 @@ RECORD_BYTES_MAX: Final = 16_384
 SHOWN_CHARACTERS_MAX: Final = 1_000
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+class Dialect(NamedTuple):
+    """How a file is written. delimiter: one ASCII character; encoding: by Python's name, its first half is ASCII."""
+
+    delimiter: str = ","
+    encoding: str = "utf-8"
+
+
+AS_USUAL: Final = Dialect()
 
 
 class Record(NamedTuple):
@@ -40,18 +51,18 @@ class _Line(NamedTuple):
     is_cut: bool
 
 
-def read_records(chunks: Iterable[bytes]) -> Iterator[Record | Unreadable]:
+def read_records(chunks: Iterable[bytes], dialect: Dialect = AS_USUAL) -> Iterator[Record | Unreadable]:
     """All records in order; lines that are empty are passed over. Memory does not depend on the input."""
     lines = _read_lines(chunks)
     for line in lines:
         if line.quote_count or line.is_cut:
-            yield _read_quoted(line, lines)
+            yield _read_quoted(line, lines, dialect)
             continue
-        text, fault = _decode(line.raw)
+        text, fault = _decode(line.raw, dialect)
         if fault:
             yield _unreadable(line.number, text, fault)
         elif text and not text.isspace():
-            yield Record(line.number, text.split(","))
+            yield Record(line.number, text.split(dialect.delimiter))
 
 
 def _read_lines(chunks: Iterable[bytes]) -> Iterator[_Line]:
@@ -83,17 +94,18 @@ def _line(number: int, raw: bytes, dropped_quotes: int | None) -> _Line:
     return _Line(number, raw.removesuffix(b"\r"), quote_count, False)
 
 
-def _read_quoted(first: _Line, lines: Iterator[_Line]) -> Record | Unreadable:
+def _read_quoted(first: _Line, lines: Iterator[_Line], dialect: Dialect) -> Record | Unreadable:
     """The record that starts with this line, which has quotes or is too long; takes as many lines as belong to it."""
     raw, quote_count, last = first.raw, first.quote_count, first
     while not last.is_cut and len(raw) <= RECORD_BYTES_MAX:
-        text, fault = _decode(raw)
-        cells = _split(text)
+        text, fault = _decode(raw, dialect)
+        cells = _split(text, dialect)
         if cells is not None:
             return _unreadable(first.number, text, fault) if fault else Record(first.number, cells)
         # A quote that would close the last cell makes it right: the cell goes on in the next line.
-        if _split(text + '"') is None:
-            return _unreadable(first.number, text, "a quoted cell is followed by something other than a comma")
+        if _split(text + '"', dialect) is None:
+            follower = "a comma" if dialect.delimiter == "," else repr(dialect.delimiter)
+            return _unreadable(first.number, text, f"a quoted cell is followed by something other than {follower}")
         for last in lines:
             raw += b"\n" + last.raw
             quote_count += last.quote_count
@@ -102,7 +114,7 @@ def _read_quoted(first: _Line, lines: Iterator[_Line]) -> Record | Unreadable:
         else:
             return _unreadable(first.number, text, f"a quote is opened and never closed (read to line {last.number})")
     # Too long to keep. Its end is where the quotes are even again: exact for every well-formed file.
-    text, _ = _decode(raw)
+    text, _ = _decode(raw, dialect)
     while quote_count % 2 == 1:
         following = next(lines, None)
         if following is None:
@@ -113,19 +125,19 @@ def _read_quoted(first: _Line, lines: Iterator[_Line]) -> Record | Unreadable:
     return _unreadable(first.number, text, f"the record is longer than {RECORD_BYTES_MAX} bytes{reach}")
 
 
-def _decode(raw: bytes) -> tuple[str, str | None]:
-    """The text, and what is wrong with it; bytes that are not UTF-8 are then shown as \\xNN."""
+def _decode(raw: bytes, dialect: Dialect) -> tuple[str, str | None]:
+    """The text, and what is wrong with it; bytes that the encoding does not have are then shown as \\xNN."""
     try:
-        return raw.decode("utf-8"), None
+        return raw.decode(dialect.encoding), None
     except UnicodeDecodeError as error:
-        fault = f"not UTF-8: byte 0x{raw[error.start]:02X} at position {error.start + 1}"
-        return raw.decode("utf-8", "backslashreplace"), fault
+        fault = f"not {dialect.encoding.upper()}: byte 0x{raw[error.start]:02X} at position {error.start + 1}"
+        return raw.decode(dialect.encoding, "backslashreplace"), fault
 
 
-def _split(text: str) -> list[str] | None:
+def _split(text: str, dialect: Dialect) -> list[str] | None:
     """The cells of exactly one record; None when the text is not one."""
     try:
-        return next(csv.reader([text], strict=True))
+        return next(csv.reader([text], delimiter=dialect.delimiter, strict=True))
     except csv.Error:
         return None
 

@@ -87,6 +87,7 @@ class StartRun:
     """The wish for a run. tenant_id None: of every tenant that has an account at the provider.
 
     No window: what has not been compared yet. `is_full`: from the beginning, what is matched already included.
+    `file`: what is known of the settlement file that the run compares; only who has the file can carry it out.
     """
 
     provider: str
@@ -98,6 +99,7 @@ class StartRun:
     is_full: bool = False
     is_dry_run: bool = False
     is_scheduled: bool = False
+    file: Mapping[str, Any] | None = None
     parent_id: UUID | None = None
 
 
@@ -114,6 +116,7 @@ class Run(NamedTuple):
     is_full: bool
     is_dry_run: bool
     is_scheduled: bool
+    file: Mapping[str, Any] | None
     started_by: str
     window_start: datetime | None
     window_end: datetime | None

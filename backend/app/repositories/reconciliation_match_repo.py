@@ -99,6 +99,7 @@ async def match(conn: Connection, tenant_id: UUID, scope: Scope) -> Compared:
     await run(SQL.take_old_items)
     await conn.execute(ANALYZE_THEIRS, prepare=False)
     await run(SQL.take_new_transactions)
+    await run(SQL.take_released_transactions)
     await run(SQL.take_old_transactions)
     await conn.execute(ANALYZE_OURS, prepare=False)
     await run(SQL.pair_again)

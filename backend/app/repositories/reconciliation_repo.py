@@ -81,6 +81,7 @@ async def insert_run(conn: Connection, tenant_id: UUID | None, command: StartRun
             "is_full": command.is_full,
             "is_dry_run": command.is_dry_run,
             "is_scheduled": command.is_scheduled,
+            "file": None if command.file is None else Jsonb(dict(command.file)),
             "started_by": command.started_by,
             "started_by_id": command.started_by_id,
             "window_start": command.window_start,

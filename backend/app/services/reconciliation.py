@@ -9,6 +9,7 @@ A run belongs to the session that holds its lock. When its process dies the lock
 the feed's checkpoint: by its job, by the sweep of this module, or by a person at the command line.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,9 @@ IDLE_AFTER: Final = timedelta(minutes=2)
 IDLE_MAX: Final = 100
 DUE_MAX: Final = 1_000
 ERROR_CHARS_MAX: Final = 500
+FILE_IS_GONE: Final = (
+    "the process that read {name} has died before anything was compared; give the file again: hakem reconcile file"
+)
 FINISHED: Final = frozenset({RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED})
 
 
@@ -155,7 +159,7 @@ class Reconciliation:
                 now_known = await reconciliation_repo.find_run(conn, None, run_id=run_id)
                 assert now_known is not None, "runs are not deleted"
                 if now_known.status not in FINISHED:
-                    await self._carry_out(conn, now_known, source=source or self._sources.get(run.provider))
+                    await self._carry_out(conn, now_known, source=source or self._source_of(now_known))
             finally:
                 if not conn.closed:
                     await reconciliation_repo.unlock(conn, run)
@@ -166,18 +170,24 @@ class Reconciliation:
 
     async def resume_or_start(self, command: StartRun) -> UUID:
         """For a person who waits: a new run, or the one that a process that died has left. Raises as `start`, and
-        RunInProgress when somebody works on it.
+        RunInProgress when somebody works on it. A dead run of a settlement file is ended, and a new one begun.
         """
+        is_known = command.file is not None
         try:
-            return await self.start(command, is_deferred=False)
+            return await self.start(command, is_deferred=False, is_known=is_known)
         except RunInProgress as busy:
             run_id = UUID(str(busy.extras["run_id"]))
-            async with self._database.connection() as conn:
-                run = await reconciliation_repo.find_run(conn, None, run_id=run_id)
-                if run is None or run.status == RunStatus.QUEUED or not await reconciliation_repo.try_lock(conn, run):
-                    raise
-                await reconciliation_repo.unlock(conn, run)
-            return run_id
+            run = await self._find_abandoned(run_id)
+            if run is None:
+                raise
+            if run.file is None and command.file is None:
+                return run_id
+            if run.file is None:
+                # A worker goes on with it; a file cannot.
+                raise
+        with contextlib.suppress(RunTaken):
+            await self.execute(run_id)
+        return await self.start(command, is_deferred=False, is_known=is_known)
 
     async def run_due(self, now: datetime) -> int:
         """One tick of the schedule: ask for what is due, have what lies idle taken up, measure; how many runs."""
@@ -212,12 +222,34 @@ class Reconciliation:
         await reconciliation_telemetry.measure(self._database, now=now)
         return asked + len(idle)
 
+    async def _find_abandoned(self, run_id: UUID) -> Run | None:
+        """The run, if nobody works on it. One that was asked for a moment ago is somebody's who is about to begin."""
+        async with self._database.connection() as conn:
+            run = await reconciliation_repo.find_run(conn, None, run_id=run_id)
+            if run is None:
+                return None
+            is_about_to = run.file is None or run.created_at > self._clock() - IDLE_AFTER
+            if run.status == RunStatus.QUEUED and is_about_to:
+                return None
+            if not await reconciliation_repo.try_lock(conn, run):
+                return None
+            await reconciliation_repo.unlock(conn, run)
+        return run
+
+    def _source_of(self, run: Run) -> Source | None:
+        """Where the run's statement comes from, when nobody brings it. Of a file: from nowhere but the file. What the
+        provider's interface lists is another statement, and would be taken for this one.
+        """
+        return self._sources.get(run.provider) if run.file is None else None
+
     async def _carry_out(self, conn: Connection, run: Run, *, source: Source | None) -> None:
         try:
             if run.resumes >= RUN_ATTEMPTS_MAX:
                 await _fail(conn, run, f"cut off {run.resumes} times")
             elif run.tenant_id is None:
                 await self._execute_all(conn, run)
+            elif source is None and run.file is not None:
+                await _fail(conn, run, FILE_IS_GONE.format(name=run.file.get("name", "the file")))
             elif source is None:
                 await _fail(conn, run, "there is no statement to be had from the provider any more")
             else:

@@ -163,6 +163,8 @@ def _judgement(
         missing_before = min(feed.complete_until, now - source.grace.missing_in_psp)
     is_anew = run.is_full or reach is None
     from_day = FIRST_DAY if is_anew or reach is None else reach.balanced_until
+    # A settlement file adds to what is covered, day by day: what is late is missed once its grace is over.
+    is_apart = run.is_window_asked and run.file is None
     today = now.astimezone(UTC).date()
     # A day that is not over is looked at by full runs only: its sums still change.
     until_day = today + _DAY if is_anew else today
@@ -170,8 +172,8 @@ def _judgement(
         missing_in_ledger_before=now - source.grace.missing_in_ledger,
         missing_in_psp_before=missing_before,
         window_end=window[1],
-        covered_from=None if reach is None or run.is_window_asked else reach.covered_from,
-        covered_until=None if reach is None or run.is_window_asked else reach.covered_until,
+        covered_from=None if reach is None or is_apart else reach.covered_from,
+        covered_until=None if reach is None or is_apart else reach.covered_until,
         stale_before=now - STALE_AFTER,
         orphan_before=now - ORPHAN_AFTER,
         from_day=from_day,

@@ -1,12 +1,12 @@
 -- name: insert_run
 -- Asks for a run; nothing when one of the tenant and provider is not finished.
 INSERT INTO reconciliation_runs (
-    parent_id, tenant_id, provider, is_window_asked, is_full, is_dry_run, is_scheduled, started_by, started_by_id,
-    window_start, window_end, created_at
+    parent_id, tenant_id, provider, is_window_asked, is_full, is_dry_run, is_scheduled, file, started_by,
+    started_by_id, window_start, window_end, created_at
 )
 VALUES (
     %(parent_id)s, %(tenant_id)s, %(provider)s, %(is_window_asked)s, %(is_full)s, %(is_dry_run)s, %(is_scheduled)s,
-    %(started_by)s, %(started_by_id)s, %(window_start)s, %(window_end)s, %(now)s
+    %(file)s, %(started_by)s, %(started_by_id)s, %(window_start)s, %(window_end)s, %(now)s
 )
 ON CONFLICT (tenant_id, provider) WHERE status IN ('queued', 'running') DO NOTHING
 RETURNING id;
@@ -33,6 +33,7 @@ SELECT
     run.is_full,
     run.is_dry_run,
     run.is_scheduled,
+    run.file,
     run.started_by,
     run.window_start,
     run.window_end,
@@ -62,6 +63,7 @@ SELECT
     run.is_full,
     run.is_dry_run,
     run.is_scheduled,
+    run.file,
     run.started_by,
     run.window_start,
     run.window_end,

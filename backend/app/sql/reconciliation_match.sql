@@ -31,6 +31,8 @@ CREATE TEMPORARY TABLE our_items (
     is_new BOOLEAN NOT NULL,
     is_again BOOLEAN NOT NULL
 ) ON COMMIT DROP;
+-- What was matched with items that are not listed any more.
+CREATE TEMPORARY TABLE released_transactions (transaction_id UUID NOT NULL) ON COMMIT DROP;
 CREATE TEMPORARY TABLE item_pairs (
     account_id TEXT NOT NULL,
     item_id TEXT NOT NULL,
@@ -116,25 +118,45 @@ WHERE
 
 -- name: let_items_go
 -- Items of a window that a complete feed does not list any more. What they were matched with is unmatched again.
-UPDATE psp_statement_items AS item
-SET
-    gone_at = %(now)s,
-    changed_at = %(now)s,
-    transaction_id = NULL,
-    rule = NULL
-WHERE
-    item.tenant_id = %(tenant_id)s
-    AND item.provider = %(provider)s
-    AND item.account_id = ANY(%(account_ids)s)
-    AND item.occurred_at >= %(window_start)s
-    AND item.occurred_at < %(complete_until)s
-    AND item.gone_at IS NULL
-    AND NOT EXISTS (
-        SELECT
-        FROM psp_statement_lines AS line
-        WHERE line.run_id = %(run_id)s AND line.account_id = item.account_id AND line.item_id = item.item_id
-    )
-RETURNING item.item_id;
+WITH missed AS MATERIALIZED (
+    SELECT
+        item.account_id,
+        item.item_id,
+        item.transaction_id
+    FROM psp_statement_items AS item
+    WHERE
+        item.tenant_id = %(tenant_id)s
+        AND item.provider = %(provider)s
+        AND item.account_id = ANY(%(account_ids)s)
+        AND item.occurred_at >= %(window_start)s
+        AND item.occurred_at < %(complete_until)s
+        AND item.gone_at IS NULL
+        AND NOT EXISTS (
+            SELECT
+            FROM psp_statement_lines AS line
+            WHERE line.run_id = %(run_id)s AND line.account_id = item.account_id AND line.item_id = item.item_id
+        )
+),
+
+let_go AS (
+    UPDATE psp_statement_items AS item
+    SET
+        gone_at = %(now)s,
+        changed_at = %(now)s,
+        transaction_id = NULL,
+        rule = NULL
+    FROM missed
+    WHERE
+        item.tenant_id = %(tenant_id)s
+        AND item.provider = %(provider)s
+        AND item.account_id = missed.account_id
+        AND item.item_id = missed.item_id
+)
+
+INSERT INTO released_transactions
+SELECT missed.transaction_id
+FROM missed
+WHERE missed.transaction_id IS NOT NULL;
 
 -- name: unmatch_untrue
 -- Of a full run: items that are matched with what is not in our books give it up.
@@ -303,6 +325,48 @@ WHERE
     AND item.transaction_id IS NULL
     AND unmatched.transaction_id IS NULL
     AND refund.is_later IS NOT TRUE;
+
+-- name: take_released_transactions
+-- What we booked before the last run, and had been matched with what is not listed any more. It is as unmatched as if it
+-- were new. There are few, and each is looked up by itself.
+INSERT INTO our_items
+SELECT
+    movement.transaction_id,
+    movement.player_id,
+    movement.kind,
+    movement.tx_id,
+    movement.name,
+    movement.provider_ref,
+    coalesce(refund.provider_event_id, movement.provider_event_id),
+    coalesce(refund.amount, movement.amount),
+    movement.currency,
+    movement.occurred_at,
+    movement.recorded_at,
+    TRUE,
+    FALSE
+FROM released_transactions AS released
+INNER JOIN LATERAL (
+    SELECT known.*
+    FROM provider_movements AS known
+    WHERE
+        known.tenant_id = %(tenant_id)s
+        AND known.provider = %(provider)s
+        AND known.transaction_id = released.transaction_id
+    LIMIT 1
+) AS movement ON TRUE
+LEFT JOIN LATERAL (
+    SELECT
+        sum(leg.amount)::BIGINT AS amount,
+        max(leg.provider_event_id) AS provider_event_id
+    FROM ledger_transactions AS leg
+    WHERE
+        movement.kind = 'refund'
+        AND leg.reference = movement.tx_id
+        AND leg.type = 'deposit_refunded'
+        AND leg.journal_id IS NOT DISTINCT FROM movement.journal_id
+) AS refund ON movement.kind = 'refund'
+-- Later ones were just taken.
+WHERE movement.transaction_id <= %(ledger_from)s;
 
 -- name: take_old_transactions
 -- What we booked and nothing was found for; and, of what is matched, the other side of items that are looked at again.

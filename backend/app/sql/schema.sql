@@ -4856,6 +4856,7 @@ CREATE TABLE public.reconciliation_runs (
     is_full boolean NOT NULL,
     is_dry_run boolean NOT NULL,
     is_scheduled boolean NOT NULL,
+    file jsonb,
     started_by text NOT NULL,
     started_by_id uuid,
     window_start timestamp with time zone,
@@ -5386,6 +5387,8 @@ CREATE INDEX reconciliation_findings_run_index ON public.reconciliation_findings
 CREATE INDEX reconciliation_findings_tenant_index ON public.reconciliation_findings USING btree (tenant_id, created_at DESC, id DESC);
 
 CREATE INDEX reconciliation_findings_tx_index ON public.reconciliation_findings USING btree (tx_id) WHERE (tx_id IS NOT NULL);
+
+CREATE INDEX reconciliation_runs_file_index ON public.reconciliation_runs USING btree (tenant_id, provider, ((file ->> 'sha256'::text))) WHERE (file IS NOT NULL);
 
 CREATE INDEX reconciliation_runs_finished_index ON public.reconciliation_runs USING btree (tenant_id, provider, finished_at DESC) WHERE ((status = 'completed'::text) AND (NOT is_dry_run));
 

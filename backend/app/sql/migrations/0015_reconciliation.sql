@@ -15,6 +15,9 @@ CREATE TABLE reconciliation_runs (
     is_full BOOLEAN NOT NULL,
     is_dry_run BOOLEAN NOT NULL,
     is_scheduled BOOLEAN NOT NULL,
+    -- The settlement file that is compared in the place of the provider's interface: its name, digests and what it holds.
+    -- Only who has the file can carry such a run out.
+    file JSONB,
     started_by TEXT NOT NULL,
     started_by_id UUID,
     -- [window_start, window_end) on the provider's clock; null until the run has begun, unless asked for.
@@ -53,6 +56,10 @@ CREATE INDEX reconciliation_runs_tenant_index ON reconciliation_runs (tenant_id,
 CREATE INDEX reconciliation_runs_parent_index ON reconciliation_runs (parent_id) WHERE parent_id IS NOT NULL;
 CREATE INDEX reconciliation_runs_finished_index ON reconciliation_runs (tenant_id, provider, finished_at DESC)
 WHERE status = 'completed' AND NOT is_dry_run;
+
+-- Whether a file was compared before.
+CREATE INDEX reconciliation_runs_file_index ON reconciliation_runs (tenant_id, provider, (file ->> 'sha256'))
+WHERE file IS NOT NULL;
 
 -- How far a tenant and provider have been compared without a gap.
 CREATE TABLE reconciliation_reach (
