@@ -73,7 +73,7 @@ _STATEMENTS: Final = (
     FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state <> 'requested'""",
     """INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, evidence,
     evidence_hash, fingerprint, resolved_at)
-    SELECT gen_random_uuid(), 'mockpsp', %(tenant_id)s, 'amount_differs', 'high',
+    SELECT gen_random_uuid(), 'mockpsp', %(tenant_id)s, 'amount_mismatch', 'high',
     CASE WHEN n %% 100 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'differs', '{}', '', decode(md5(%(mark)s || n), 'hex'),
     CASE WHEN n %% 100 <> 0 THEN now() END
     FROM generate_series(1, %(findings)s) AS n""",
