@@ -19,7 +19,7 @@ from backend.app.domain.csv_cells import write_rows
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import FindingFilter, FindingStatus, FindingType, Severity
 from backend.app.domain.finding_csv import COLUMNS, csv_row, money_of
-from backend.app.domain.reconciliation_desk import COUNTED_MAX, SEVERITIES
+from backend.app.domain.reconciliation_desk import LOOKED_AT_MAX, SEVERITIES
 from backend.app.services.findings import Findings
 from backend.app.services.reconciliation import Reconciliation
 from backend.app.services.reconciliation_desk import ReconciliationDesk
@@ -90,7 +90,8 @@ async def list_findings(
         "reconciliation/list.html",
         asked=asked,
         page=found,
-        counted_max=COUNTED_MAX,
+        is_full=len(found.findings) == ROWS,
+        looked_at_max=LOOKED_AT_MAX,
         statuses=STATUSES,
         types=tuple(FindingType),
         severities=SEVERITIES,

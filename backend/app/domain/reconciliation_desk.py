@@ -14,8 +14,10 @@ from backend.app.domain.money import CURRENCY_EXPONENTS
 from backend.app.domain.reconciliation import Run
 from backend.app.domain.withdrawal_desk import WebhookSeen
 
-# Findings are counted so far in each tenant, a list so far in all: beyond it is "more than".
+# Findings are counted so far in each tenant: beyond it is "more than".
 COUNTED_MAX: Final = 10_000
+# A search looks through so many findings at a time, so that a rare one costs no more than a common one.
+LOOKED_AT_MAX: Final = 20_000
 # Worst first.
 SEVERITIES: Final = (Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW)
 # Who may work on findings, and so have one.
@@ -101,10 +103,15 @@ class Board:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingsPage:
-    """A page of findings. counted: how many match, COUNTED_MAX + 1 for more. names: of tenants and admins, by id."""
+    """A page of findings. counted: how many match from here on, among the LOOKED_AT_MAX that were looked through.
+
+    goes_on_before: from where the next page, or the next search, begins; None: that is all. is_cut: there are more than
+    were looked through. names: of tenants and admins, by id.
+    """
 
     findings: Sequence[StoredFinding]
-    has_more: bool
+    goes_on_before: UUID | None
+    is_cut: bool
     counted: int
     names: Mapping[UUID, str]
     board: Board

@@ -1,6 +1,7 @@
 """Findings, adjustments and what surrounds them, for looking at: sql/reconciliation_desk.sql. Nothing is written."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from backend.app import sql
@@ -10,6 +11,7 @@ from backend.app.domain.finding import FindingFilter, StoredFinding
 from backend.app.domain.reconciliation_desk import (
     ASSIGNABLE_ROLES,
     COUNTED_MAX,
+    LOOKED_AT_MAX,
     Colleague,
     FindingContext,
     OpenKind,
@@ -21,7 +23,7 @@ from backend.app.repositories.finding_repo import filter_parameters
 
 SQL = sql.load("reconciliation_desk")
 # Where a finding says which deliveries it is about.
-_EVENT_NAMES = ("event", "event_id")
+_EVENT_NAMES: Final = ("event", "event_id")
 
 
 async def list_open_kinds(conn: Connection, tenant_id: UUID | None) -> list[OpenKind]:
@@ -33,12 +35,23 @@ async def list_open_kinds(conn: Connection, tenant_id: UUID | None) -> list[Open
     return [OpenKind._make(row) for row in await cursor.fetchall()]
 
 
-async def count_matching(conn: Connection, tenant_id: UUID | None, *, asked: FindingFilter) -> int:
-    """How many findings match; COUNTED_MAX + 1 for any number above COUNTED_MAX."""
-    parameters = {**filter_parameters(tenant_id, asked), "counted_max": COUNTED_MAX}
-    row = await (await conn.execute(SQL.count_matching, parameters, prepare=False)).fetchone()
+async def list_findings(
+    conn: Connection, tenant_id: UUID | None, *, asked: FindingFilter, before_id: UUID | None, limit: int
+) -> list[StoredFinding]:
+    """What matches among the newest LOOKED_AT_MAX findings of a tenant, or of all when it is None."""
+    parameters = {**_looked_through(tenant_id, asked, before_id), "limit": limit}
+    cursor = await conn.execute(SQL.list_findings, parameters, prepare=False)
+    return [StoredFinding._make(row) for row in await cursor.fetchall()]
+
+
+async def count_findings(
+    conn: Connection, tenant_id: UUID | None, *, asked: FindingFilter, before_id: UUID | None
+) -> tuple[int, UUID | None]:
+    """How many of those match, and where the looking ended; None when there is nothing behind."""
+    parameters = _looked_through(tenant_id, asked, before_id)
+    row = await (await conn.execute(SQL.count_findings, parameters, prepare=False)).fetchone()
     assert row is not None, "a count returns a row"
-    return int(row[0])
+    return int(row[0]), row[1]
 
 
 async def list_names(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, str]:
@@ -125,6 +138,11 @@ async def list_adjustments(
         )
         for row in await cursor.fetchall()
     ]
+
+
+def _looked_through(tenant_id: UUID | None, asked: FindingFilter, before_id: UUID | None) -> dict[str, Any]:
+    parameters = filter_parameters(tenant_id, asked)
+    return {**parameters, "before_id": before_id, "looked_at_max": LOOKED_AT_MAX}
 
 
 def _uuid(value: object) -> UUID | None:

@@ -30,8 +30,11 @@ class ReconciliationDesk:
     ) -> FindingsPage:
         """A page of the findings of a tenant, or of everywhere when it is None, with what is open above it."""
         async with self._database.connection() as conn:
-            found = await finding_repo.list_rows(
+            found = await reconciliation_desk_repo.list_findings(
                 conn, scope_tenant_id, asked=asked, before_id=before_id, limit=limit + 1
+            )
+            counted, oldest_id = await reconciliation_desk_repo.count_findings(
+                conn, scope_tenant_id, asked=asked, before_id=before_id
             )
             page = found[:limit]
             ids = {finding.tenant_id for finding in page} | {
@@ -39,8 +42,9 @@ class ReconciliationDesk:
             }
             return FindingsPage(
                 findings=page,
-                has_more=len(found) > limit,
-                counted=await reconciliation_desk_repo.count_matching(conn, scope_tenant_id, asked=asked),
+                goes_on_before=page[-1].id if len(found) > limit else oldest_id,
+                is_cut=oldest_id is not None,
+                counted=counted,
                 names=await reconciliation_desk_repo.list_names(conn, sorted(ids)),
                 board=await _board(conn, scope_tenant_id),
             )

@@ -30,30 +30,83 @@ GROUP BY finding.finding_type, finding.severity
 ORDER BY finding.finding_type, finding.severity
 LIMIT 100;
 
--- name: count_matching
--- How many findings a filter lets through, counted so far.
-SELECT count(*) AS total
+-- name: list_findings
+-- Findings that a filter lets through among the newest of a tenant, or of all when tenant_id is NULL; from before one.
+SELECT
+    finding.id,
+    finding.provider,
+    finding.tenant_id,
+    finding.player_id,
+    finding.tx_id,
+    finding.provider_event_id,
+    finding.provider_ref,
+    finding.finding_type,
+    finding.severity,
+    finding.status,
+    finding.message,
+    finding.evidence,
+    finding.run_id,
+    finding.resolution_code,
+    finding.resolution_note,
+    finding.resolved_by,
+    finding.resolved_at,
+    finding.assigned_to,
+    finding.occurrences,
+    finding.account_id,
+    finding.item_id,
+    finding.transaction_id,
+    finding.created_at,
+    finding.updated_at,
+    finding.last_seen_at
 FROM (
-    SELECT finding.id
-    FROM reconciliation_findings AS finding
+    SELECT candidate.*
+    FROM reconciliation_findings AS candidate
     WHERE
-        (%(tenant_id)s::UUID IS NULL OR finding.tenant_id = %(tenant_id)s)
-        AND (%(asked_tenant_id)s::UUID IS NULL OR finding.tenant_id = %(asked_tenant_id)s)
-        AND (%(provider)s::TEXT IS NULL OR finding.provider = %(provider)s)
-        AND (%(status)s::TEXT IS NULL OR finding.status = %(status)s)
-        AND (%(finding_type)s::TEXT IS NULL OR finding.finding_type = %(finding_type)s)
-        AND (%(severity)s::TEXT IS NULL OR finding.severity = %(severity)s)
-        AND (%(player_id)s::UUID IS NULL OR finding.player_id = %(player_id)s)
-        AND (%(tx_id)s::UUID IS NULL OR finding.tx_id = %(tx_id)s)
-        AND (%(provider_event_id)s::TEXT IS NULL OR finding.provider_event_id = %(provider_event_id)s)
-        AND (%(run_id)s::UUID IS NULL OR finding.run_id = %(run_id)s)
-        AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s)
-        AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
-        AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s)
-    -- In an order that an index has, so that no more is read than is counted.
-    ORDER BY finding.id DESC
-    LIMIT %(counted_max)s + 1
-) AS matching;
+        (%(tenant_id)s::UUID IS NULL OR candidate.tenant_id = %(tenant_id)s)
+        AND (%(status)s::TEXT IS NULL OR candidate.status = %(status)s)
+        AND (%(tx_id)s::UUID IS NULL OR candidate.tx_id = %(tx_id)s)
+        AND (%(run_id)s::UUID IS NULL OR candidate.run_id = %(run_id)s)
+        AND (%(before_id)s::UUID IS NULL OR candidate.id < %(before_id)s)
+    ORDER BY candidate.id DESC
+    LIMIT %(looked_at_max)s
+) AS finding
+WHERE
+    (%(provider)s::TEXT IS NULL OR finding.provider = %(provider)s)
+    AND (%(finding_type)s::TEXT IS NULL OR finding.finding_type = %(finding_type)s)
+    AND (%(severity)s::TEXT IS NULL OR finding.severity = %(severity)s)
+    AND (%(player_id)s::UUID IS NULL OR finding.player_id = %(player_id)s)
+    AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s)
+    AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
+    AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s)
+ORDER BY finding.id DESC
+LIMIT %(limit)s;
+
+-- name: count_findings
+-- How many findings of those that list_findings looks through match, and the last of these when there may be more.
+SELECT
+    count(*) FILTER (
+        WHERE
+            (%(provider)s::TEXT IS NULL OR finding.provider = %(provider)s)
+            AND (%(finding_type)s::TEXT IS NULL OR finding.finding_type = %(finding_type)s)
+            AND (%(severity)s::TEXT IS NULL OR finding.severity = %(severity)s)
+            AND (%(player_id)s::UUID IS NULL OR finding.player_id = %(player_id)s)
+            AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s)
+            AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
+            AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s)
+    ) AS matching,
+    CASE WHEN count(*) >= %(looked_at_max)s THEN (array_agg(finding.id ORDER BY finding.id))[1] END AS oldest_id
+FROM (
+    SELECT candidate.*
+    FROM reconciliation_findings AS candidate
+    WHERE
+        (%(tenant_id)s::UUID IS NULL OR candidate.tenant_id = %(tenant_id)s)
+        AND (%(status)s::TEXT IS NULL OR candidate.status = %(status)s)
+        AND (%(tx_id)s::UUID IS NULL OR candidate.tx_id = %(tx_id)s)
+        AND (%(run_id)s::UUID IS NULL OR candidate.run_id = %(run_id)s)
+        AND (%(before_id)s::UUID IS NULL OR candidate.id < %(before_id)s)
+    ORDER BY candidate.id DESC
+    LIMIT %(looked_at_max)s
+) AS finding;
 
 -- name: list_names
 -- What tenants and admins are called, by their ids.
@@ -68,6 +121,7 @@ SELECT
     admin.email
 FROM admins AS admin
 WHERE admin.id = ANY(%(ids)s)
+ORDER BY id
 LIMIT %(limit)s;
 
 -- name: find_context
