@@ -490,7 +490,32 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         "%(tenant)s, %(id)s, %(text)s, %(text)s, %(text)s)",
         {"tenant": tenant_id, "text": HOSTILE, "id": tx_id},
     )
+    await owner.execute(
+        "INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, "
+        "evidence, evidence_hash, fingerprint, tx_id, player_id, provider_ref, provider_event_id, resolution_code, "
+        "resolution_note) VALUES (%(id)s, %(text)s, %(tenant)s, 'amount_mismatch', 'high', 'RESOLVED', %(text)s, "
+        "jsonb_build_object(%(text)s, %(text)s, 'ours_reference', %(text)s, 'theirs_word', %(text)s), '', "
+        "uuid_send(%(id)s), %(id)s, %(player)s, %(text)s, %(text)s, 'OTHER', %(text)s)",
+        {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE},
+    )
+    await owner.execute(
+        "INSERT INTO audit_events (tenant_id, actor_kind, actor_label, action, object_kind, object_id, reason) "
+        "SELECT %(tenant)s, 'admin', %(text)s, %(text)s, kind, %(id)s, %(text)s "
+        "FROM unnest(ARRAY['finding', 'psp_event']) AS kind",
+        {"tenant": tenant_id, "text": HOSTILE, "id": str(tx_id)},
+    )
     browser = await world.browser(Role.OWNER)
+    await owner.execute(
+        "INSERT INTO ledger_adjustments (id, tenant_id, player_id, finding_id, currency, player_amount, "
+        "clearing_amount, reason, proposed_by, proposed_at) "
+        "VALUES (%(id)s, %(tenant)s, %(player)s, %(id)s, 'USD', 1, 0, %(text)s, %(admin)s, now())",
+        {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE, "admin": browser.admin_id},
+    )
+    await owner.execute(
+        "UPDATE psp_events SET body = convert_to(%(text)s, 'UTF8'), last_error = %(text)s, "
+        "headers = jsonb_build_object(%(text)s, %(text)s) WHERE id = %(id)s",
+        {"id": tx_id, "text": HOSTILE},
+    )
     paths = [
         "",
         "/tenant",
@@ -500,6 +525,13 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         "/players",
     ]
     paths += [f"/players/{player.id}", f"/players/{player.id}/explain"]
+    paths += [
+        "/reconciliation?status=any",
+        f"/reconciliation/findings/{tx_id}",
+        "/adjustments",
+        f"/adjustments/{tx_id}",
+    ]
+    paths += ["/webhooks", f"/webhooks/{tx_id}"]
     shown = 0
     for path in paths:
         answer = await browser.get(path)
@@ -508,9 +540,12 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         assert "<img" not in answer.text, path
         assert "49" not in re.findall(r"onerror=alert\(1\)&gt;(\d+)", answer.text), path
         shown += answer.text.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&gt;&lt;img")
-    assert shown > 15
+    assert shown > 45
     echoed = await browser.get("/players", q=HOSTILE)
     assert "<script>alert" not in echoed.text
+    for path in ("/reconciliation", "/webhooks", "/adjustments"):
+        echoed = await browser.get(path, status=HOSTILE, type=HOSTILE, provider=HOSTILE, event=HOSTILE, run=HOSTILE)
+        assert (echoed.status_code, "<script>alert" in echoed.text) == (200, False), path
     echoed = await browser.get("/withdrawals", method=HOSTILE, player_id=HOSTILE, state=HOSTILE, after=HOSTILE)
     assert echoed.status_code == 200
     assert "<script>alert" not in echoed.text

@@ -1,4 +1,4 @@
-"""Reconciliation at the console: findings by a filter, what is done about them and to what was seen, runs, four eyes."""
+"""Reconciliation at the console: findings by a filter, what is done and to what was seen, runs, and four eyes."""
 
 import csv
 import io
