@@ -26,7 +26,8 @@ RUNBOOK_TR: Final = CHECKOUT / "docs" / "runbook.tr.md"
 OWNER_EMAIL: Final = "owner@example.com"
 
 # Words of blocks that cannot be typed yet, and what has to be there first. A test fails as soon as it is there: then
-# the line goes, and the block is typed like every other. For yarn that means: the program below sees what it is asked for.
+# the line goes, and the block is typed like every other. For yarn that means: the program below sees what it is asked
+# for.
 WAITING: Final = {
     "hakem reconcile": "backend/scripts/reconcile.py",
     "payments/reconciliation/": "backend/app/api/reconciliation.py",
