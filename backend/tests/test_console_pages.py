@@ -494,8 +494,8 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         "INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, "
         "evidence, evidence_hash, fingerprint, tx_id, player_id, provider_ref, provider_event_id, resolution_code, "
         "resolution_note) VALUES (%(id)s, %(text)s, %(tenant)s, 'amount_mismatch', 'high', 'RESOLVED', %(text)s, "
-        "jsonb_build_object(%(text)s, %(text)s, 'ours_reference', %(text)s, 'theirs_word', %(text)s), '', "
-        "uuid_send(%(id)s), %(id)s, %(player)s, %(text)s, %(text)s, 'OTHER', %(text)s)",
+        "jsonb_build_object(%(text)s::TEXT, %(text)s::TEXT, 'ours_reference', %(text)s::TEXT, "
+        "'theirs_word', %(text)s::TEXT), '', uuid_send(%(id)s), %(id)s, %(player)s, %(text)s, %(text)s, 'OTHER', %(text)s)",
         {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE},
     )
     await owner.execute(
@@ -512,8 +512,8 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE, "admin": browser.admin_id},
     )
     await owner.execute(
-        "UPDATE psp_events SET body = convert_to(%(text)s, 'UTF8'), last_error = %(text)s, "
-        "headers = jsonb_build_object(%(text)s, %(text)s) WHERE id = %(id)s",
+        "UPDATE psp_events SET body = convert_to(%(text)s::TEXT, 'UTF8'), last_error = %(text)s::TEXT, "
+        "headers = jsonb_build_object(%(text)s::TEXT, %(text)s::TEXT) WHERE id = %(id)s",
         {"id": tx_id, "text": HOSTILE},
     )
     paths = [

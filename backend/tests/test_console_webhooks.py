@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -10,7 +10,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.identity import Role
+from backend.app.domain.psp_event import Effect
 from backend.app.domain.webhook_desk import BODY_BYTES_MAX
 from backend.app.psp.adapter import Unknown
 from backend.tests import api_client, console_browser
@@ -21,6 +23,7 @@ from backend.tests.fixtures import People
 from backend.tests.psp_desk import PROVIDER, Desk, ScriptedPsp, Told, open_desk, payment_id
 
 LIST: Final = "/webhooks"
+ACTOR: Final = Actor(kind=ActorKind.OPERATOR, actor_id=None, label="a test")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,32 +225,37 @@ async def test_reprocessing_applies_what_had_been_given_up(counter: Counter) -> 
 
 
 async def test_pulling_asks_the_provider_about_the_payment_that_is_named(counter: Counter) -> None:
-    deposit_id = await counter.desk.open_deposit(counter.player)
-    failed = counter.told("deposit.pending", deposit_id=deposit_id)
-    event_id = await counter.delivered(failed)
-    counter.psp.truth[payment_id(deposit_id)] = Unknown(reason="ask later")
-    assert "no answer" in words(await counter.act(event_id, "pull"))
-    assert await counter.desk.deposit_state(deposit_id) == "pending_provider"
-    truth = replace(counter.told(deposit_id=deposit_id, sequence=2)).event
-    counter.psp.truth[payment_id(deposit_id)] = truth
-    assert "The provider answered; state and ledger followed." in words(await counter.act(event_id, "pull"))
-    assert await counter.desk.deposit_state(deposit_id) == "completed"
-    cursor = await counter.desk.owner.execute(
+    desk = counter.desk
+    deposit_id = await desk.open_deposit(counter.player)
+    event_id = await counter.delivered(counter.told("deposit.pending", deposit_id=deposit_id))
+    # The application asks a MockPSP of its own, which knows of no such payment.
+    assert "said nothing new about the payment" in words(await counter.act(event_id, "pull"))
+    assert await desk.deposit_state(deposit_id) == "pending_provider"
+    cursor = await desk.owner.execute(
         "SELECT actor_id FROM audit_events WHERE object_id = %s AND action = 'psp_event.pulled'", (str(event_id),)
     )
-    assert await cursor.fetchall() == [(counter.recon.admin_id,)] * 2
+    assert await cursor.fetchall() == [(counter.recon.admin_id,)]
+    # The desk's provider says what it is told to say.
+    counter.psp.truth[payment_id(deposit_id)] = Unknown(reason="ask later")
+    assert await desk.inbox.pull(counter.tenant_id, event_id=event_id, actor=ACTOR) == []
+    counter.psp.truth[payment_id(deposit_id)] = counter.told(deposit_id=deposit_id, sequence=2).event
+    (applied,) = await desk.inbox.pull(counter.tenant_id, event_id=event_id, actor=ACTOR)
+    assert (applied.effect, applied.tx_id) == (Effect.APPLIED, deposit_id)
+    assert await desk.deposit_state(deposit_id) == "completed"
 
 
 async def test_what_a_delivery_names_of_another_tenant_is_not_asked_about(counter: Counter) -> None:
     """The body may name whatever it likes; asked about is only what belongs to the tenant of the delivery."""
-    owner = counter.desk.owner
-    other = await make_player(owner, await make_tenant(owner), available=0)
-    deposit_id = (await counter.desk.deposits.deposit(deposit_command(other, 10_00))).deposit.id
+    desk = counter.desk
+    other_id = await make_tenant(desk.owner)
+    other = await make_player(desk.owner, other_id, available=0)
+    deposit_id = (await desk.deposits.deposit(deposit_command(other, 10_00))).deposit.id
     event_id = await counter.delivered(counter.told("deposit.pending", deposit_id=deposit_id))
-    await owner.execute("UPDATE psp_events SET tenant_id = %s WHERE id = %s", (counter.tenant_id, event_id))
-    counter.psp.asked.clear()
-    assert "nothing to ask about" in words(await counter.act(event_id, "pull"))
-    assert counter.psp.asked == []
+    for tenant_id, asked in ((counter.tenant_id, []), (other_id, [payment_id(deposit_id)])):
+        await desk.owner.execute("UPDATE psp_events SET tenant_id = %s WHERE id = %s", (tenant_id, event_id))
+        counter.psp.asked.clear()
+        await desk.inbox.pull(tenant_id, event_id=event_id, actor=ACTOR)
+        assert counter.psp.asked == asked
 
 
 async def test_strangers_reach_nothing_by_the_api_either(counter: Counter) -> None:

@@ -46,8 +46,10 @@ export class FindingPage {
 
   /** Unfold a deed, fill in what it asks for, and confirm it. */
   async perform(name: string, confirm: string, fill: Record<string, string> = {}): Promise<void> {
-    const deed = this.deeds.getByRole("group").filter({ has: this.page.getByRole("button", { name: confirm, exact: true, includeHidden: true }) });
-    await deed.getByText(name, { exact: true }).first().click();
+    // The summary may say besides that the deed is the suggested one.
+    const summary = this.page.locator("summary", { hasText: new RegExp(`^${name}( suggested)?$`) });
+    const deed = this.deeds.getByRole("group").filter({ has: summary });
+    await deed.locator("summary").click();
     for (const [label, value] of Object.entries(fill)) {
       const field = deed.getByLabel(label);
       if (await field.evaluate((element) => element instanceof HTMLSelectElement)) await field.selectOption({ label: value });
