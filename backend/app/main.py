@@ -55,7 +55,9 @@ from backend.app.services.findings import Findings
 from backend.app.services.player_desk import PlayerDesk
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
+from backend.app.services.reconciliation_desk import ReconciliationDesk
 from backend.app.services.tenants import Tenants
+from backend.app.services.webhook_desk import WebhookDesk
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
 from backend.app.services.withdrawal_desk import WithdrawalDesk
@@ -139,6 +141,8 @@ def build(
         "withdrawal_desk": WithdrawalDesk(database, core.payouts),
         "player_desk": PlayerDesk(database),
         "attention_desk": AttentionDesk(database),
+        "reconciliation_desk": ReconciliationDesk(database),
+        "webhook_desk": WebhookDesk(database),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,
         "reconciliation": core.reconciliation,

@@ -17,6 +17,8 @@ GROWING: Final = (
     "payout_attempts",
     "psp_events",
     "reconciliation_findings",
+    "reconciliation_runs",
+    "ledger_adjustments",
     "audit_events",
     "console_sessions",
 )
@@ -73,10 +75,22 @@ _STATEMENTS: Final = (
     FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state <> 'requested'""",
     """INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, evidence,
     evidence_hash, fingerprint, resolved_at)
-    SELECT gen_random_uuid(), 'mockpsp', %(tenant_id)s, 'amount_differs', 'high',
+    SELECT gen_random_uuid(), 'mockpsp', %(tenant_id)s, 'amount_mismatch', 'high',
     CASE WHEN n %% 100 = 0 THEN 'OPEN' ELSE 'RESOLVED' END, 'differs', '{}', '', decode(md5(%(mark)s || n), 'hex'),
     CASE WHEN n %% 100 <> 0 THEN now() END
     FROM generate_series(1, %(findings)s) AS n""",
+    """INSERT INTO reconciliation_runs (tenant_id, provider, status, is_window_asked, is_full, is_dry_run, is_scheduled,
+    started_by, created_at, finished_at)
+    SELECT %(tenant_id)s, 'mockpsp', 'completed', FALSE, FALSE, FALSE, TRUE, 'somebody@example.com',
+    now() - n * INTERVAL '1 hour', now()
+    FROM generate_series(1, %(players)s) AS n""",
+    """INSERT INTO admins (id, tenant_id, email, password_hash, role)
+    VALUES (gen_random_uuid(), %(tenant_id)s, 'finance-' || %(mark)s || '@example.com', 'none', 'finance')""",
+    """INSERT INTO ledger_adjustments (tenant_id, player_id, currency, player_amount, clearing_amount, reason, status,
+    proposed_at, proposed_by)
+    SELECT %(tenant_id)s, id, 'USD', 100, 0, 'why', 'proposed', now(),
+    (SELECT id FROM admins WHERE tenant_id = %(tenant_id)s LIMIT 1)
+    FROM loaded""",
     """INSERT INTO ledger_mismatches (tenant_id, player_id, currency, class, legacy_available, legacy_held,
     ledger_available, ledger_pending, arbiter, first_seen_at, last_seen_at)
     SELECT %(tenant_id)s, id, 'USD', 'available_diff', 1, 0, 0, 0, 'legacy', now() - n * INTERVAL '1 hour',
@@ -92,10 +106,14 @@ class Load:
     tenant_id: UUID
     player_id: UUID
     withdrawal_id: UUID
+    finding_id: UUID
+    run_id: UUID
+    adjustment_id: UUID
+    event_id: UUID
 
 
 async def load(
-    owner: Owner, tenant_id: UUID, *, players: int, withdrawals: int, transactions: int, findings: int = 2_000
+    owner: Owner, tenant_id: UUID, *, players: int, withdrawals: int, transactions: int, findings: int = 30_000
 ) -> Load:
     """Fill a tenant; then the planner's statistics are fresh."""
     values = {
@@ -112,8 +130,23 @@ async def load(
     for table in GROWING:
         await owner.execute(f"ANALYZE {table}")
     cursor = await owner.execute(
-        "SELECT player_id, id FROM withdrawals WHERE tenant_id = %s AND state = 'paid' LIMIT 1", (tenant_id,)
+        "SELECT player_id, id, "
+        "(SELECT id FROM reconciliation_findings WHERE tenant_id = %(tenant_id)s AND status = 'OPEN' LIMIT 1), "
+        "(SELECT id FROM reconciliation_runs WHERE tenant_id = %(tenant_id)s LIMIT 1), "
+        "(SELECT id FROM ledger_adjustments WHERE tenant_id = %(tenant_id)s LIMIT 1), "
+        "(SELECT id FROM psp_events WHERE tenant_id = %(tenant_id)s AND state = 'applied' LIMIT 1) "
+        "FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state = 'paid' LIMIT 1",
+        {"tenant_id": tenant_id},
     )
     row = await cursor.fetchone()
     assert row is not None
-    return Load(tenant_id=tenant_id, player_id=row[0], withdrawal_id=row[1])
+    player_id, withdrawal_id, finding_id, run_id, adjustment_id, event_id = row
+    return Load(
+        tenant_id=tenant_id,
+        player_id=player_id,
+        withdrawal_id=withdrawal_id,
+        finding_id=finding_id,
+        run_id=run_id,
+        adjustment_id=adjustment_id,
+        event_id=event_id,
+    )

@@ -59,6 +59,32 @@ PLACES: Final = (
     Place(path="/withdrawals/{withdrawal}/live?seen=1", page=Page.WITHDRAWALS),
     Place(path="/withdrawals/{withdrawal}/deed", page=Page.WITHDRAWAL_DEEDS, is_form=True),
     Place(path="/withdrawals/bulk", page=Page.WITHDRAWAL_DEEDS, is_form=True),
+    Place(path="/reconciliation", page=Page.RECONCILIATION),
+    Place(path="/reconciliation?severity=high&type=amount_mismatch&assigned=nobody&age=1d", page=Page.RECONCILIATION),
+    Place(path="/reconciliation?status=any&provider=mockpsp&assigned=me", page=Page.RECONCILIATION),
+    Place(path="/reconciliation?status=RESOLVED&type=feed_anomaly", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/board", page=Page.RECONCILIATION),
+    Place(path="/reconciliation.csv?severity=high", page=Page.RECONCILIATION_EXPORT),
+    Place(path="/reconciliation/findings/{finding}", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/findings/{finding}/live?seen=1", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/findings/{finding}/deed", page=Page.RECONCILIATION_DEEDS, is_form=True),
+    Place(path="/reconciliation/runs", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/runs", page=Page.RECONCILIATION_DEEDS, is_form=True),
+    Place(path="/reconciliation/runs/live", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/runs/{run}", page=Page.RECONCILIATION),
+    Place(path="/reconciliation/runs/{run}/live", page=Page.RECONCILIATION),
+    Place(path="/adjustments", page=Page.ADJUSTMENTS),
+    Place(path="/adjustments?status=proposed", page=Page.ADJUSTMENTS),
+    Place(path="/adjustments/{adjustment}", page=Page.ADJUSTMENTS),
+    Place(path="/adjustments/{adjustment}/decision", page=Page.ADJUSTMENT_DECISIONS, is_form=True),
+    Place(path="/webhooks", page=Page.WEBHOOKS),
+    Place(path="/webhooks?state=dead&age=1d", page=Page.WEBHOOKS),
+    Place(path="/webhooks?type=payout.returned&verdict=unverified&provider=nobody&effect=orphan", page=Page.WEBHOOKS),
+    Place(path="/webhooks?tx={withdrawal}&event=e1", page=Page.WEBHOOKS),
+    Place(path="/webhooks/queues", page=Page.WEBHOOKS),
+    Place(path="/webhooks/{event}", page=Page.WEBHOOKS),
+    Place(path="/webhooks/{event}/live", page=Page.WEBHOOKS),
+    Place(path="/webhooks/{event}/deed", page=Page.WEBHOOK_DEEDS, is_form=True),
     Place(path="/players", page=Page.PLAYERS),
     Place(path="/players?q=p1", page=Page.PLAYERS),
     Place(path="/players/{player}", page=Page.PLAYERS),
@@ -93,7 +119,15 @@ class World:
 
     def path(self, place: Place) -> str:
         """The place's address."""
-        return place.path.format(withdrawal=self.here.withdrawal_id, player=self.here.player_id)
+        here = self.here
+        return place.path.format(
+            withdrawal=here.withdrawal_id,
+            player=here.player_id,
+            finding=here.finding_id,
+            run=here.run_id,
+            adjustment=here.adjustment_id,
+            event=here.event_id,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +203,12 @@ async def test_page_offers_only_what_its_reader_may(world: World) -> None:
         player = await (await world.browser(role)).get(f"/players/{world.here.player_id}")
         assert (f'action="/console/players/{world.here.player_id}/kyc"' in player.text) is may(role, Page.PLAYER_KYC)
         assert ("/console/withdrawals/" in player.text) is may(role, Page.WITHDRAWALS), role
+        assert ('href="/console/reconciliation"' in home.text) is may(role, Page.RECONCILIATION), role
+        assert ('href="/console/adjustments"' in home.text) is may(role, Page.ADJUSTMENTS), role
+        assert ('href="/console/webhooks"' in home.text) is may(role, Page.WEBHOOKS), role
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if "{" in place.path], ids=name_of)
+@pytest.mark.parametrize("place", [place for place in PLACES if "{" in place.path.partition("?")[0]], ids=name_of)
 async def test_another_tenants_object_is_not_found(world: World, place: Place) -> None:
     stranger = await world.browser(Role.TENANT_ADMIN, tenant_id=world.other_tenant_id)
     chosen = await world.browser(Role.OWNER)
@@ -187,7 +224,8 @@ async def test_another_tenants_object_is_not_found(world: World, place: Place) -
 @pytest.mark.parametrize("text", ["0190a0a0-0000-7000-8000-000000000000", "x", "0", "..%2f..", "%00", "a" * 300, "é"])
 async def test_object_that_does_not_exist_is_a_page_that_says_so(world: World, text: str) -> None:
     browser = await world.browser(Role.FINANCE)
-    for path in (f"/withdrawals/{text}", f"/players/{text}", f"/players/{text}/explain", f"/{text}"):
+    objects = ("withdrawals", "players", "reconciliation/findings", "reconciliation/runs", "adjustments", "webhooks")
+    for path in (*(f"/{each}/{text}" for each in objects), f"/players/{text}/explain", f"/{text}"):
         answer = await browser.get(path)
         assert answer.status_code == 404, path
         assert answer.headers["content-type"].startswith("text/html")
@@ -195,12 +233,14 @@ async def test_object_that_does_not_exist_is_a_page_that_says_so(world: World, t
 
 async def test_another_tenants_rows_are_in_no_list(world: World) -> None:
     stranger = await world.browser(Role.TENANT_ADMIN, tenant_id=world.other_tenant_id)
-    for path in ("/withdrawals", "/players", "/players?q=p1", "", "/withdrawals?state=requested"):
+    lists = ("/withdrawals", "/players", "/players?q=p1", "", "/withdrawals?state=requested", "/adjustments")
+    for path in (*lists, "/reconciliation?status=any", "/reconciliation/runs", "/webhooks", "/webhooks?state=dead"):
         answer = await stranger.get(path)
         assert answer.status_code == 200
         assert "@example.com" not in answer.text.replace(stranger.email, ""), path
-    export = await stranger.get("/withdrawals.csv")
-    assert len(export.text.splitlines()) == 1
+        assert not re.search(r'href="/console/[a-z/]+/[0-9a-f]{8}-', answer.text), path
+    for path in ("/withdrawals.csv", "/reconciliation.csv?status=any"):
+        assert len((await stranger.get(path)).text.splitlines()) == 1
     for id_ in (world.here.withdrawal_id, world.here.player_id):
         found = await stranger.get("/search", q=id_)
         assert found.headers["location"] == f"/console/players?q={id_}"
@@ -452,7 +492,33 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         "%(tenant)s, %(id)s, %(text)s, %(text)s, %(text)s)",
         {"tenant": tenant_id, "text": HOSTILE, "id": tx_id},
     )
+    await owner.execute(
+        "INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, "
+        "evidence, evidence_hash, fingerprint, tx_id, player_id, provider_ref, provider_event_id, resolution_code, "
+        "resolution_note) VALUES (%(id)s, %(text)s, %(tenant)s, 'amount_mismatch', 'high', 'RESOLVED', %(text)s, "
+        "jsonb_build_object(%(text)s::TEXT, %(text)s::TEXT, 'ours_reference', %(text)s::TEXT, "
+        "'theirs_word', %(text)s::TEXT), '', uuid_send(%(id)s), %(id)s, %(player)s, %(text)s, %(text)s, 'OTHER', "
+        "%(text)s)",
+        {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE},
+    )
+    await owner.execute(
+        "INSERT INTO audit_events (tenant_id, actor_kind, actor_label, action, object_kind, object_id, reason) "
+        "SELECT %(tenant)s, 'admin', %(text)s, %(text)s, kind, %(id)s, %(text)s "
+        "FROM unnest(ARRAY['finding', 'psp_event']) AS kind",
+        {"tenant": tenant_id, "text": HOSTILE, "id": str(tx_id)},
+    )
     browser = await world.browser(Role.OWNER)
+    await owner.execute(
+        "INSERT INTO ledger_adjustments (id, tenant_id, player_id, finding_id, currency, player_amount, "
+        "clearing_amount, reason, proposed_by, proposed_at) "
+        "VALUES (%(id)s, %(tenant)s, %(player)s, %(id)s, 'USD', 1, 0, %(text)s, %(admin)s, now())",
+        {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE, "admin": browser.admin_id},
+    )
+    await owner.execute(
+        "UPDATE psp_events SET body = convert_to(%(text)s::TEXT, 'UTF8'), last_error = %(text)s::TEXT, "
+        "headers = jsonb_build_object(%(text)s::TEXT, %(text)s::TEXT) WHERE id = %(id)s",
+        {"id": tx_id, "text": HOSTILE},
+    )
     paths = [
         "",
         "/tenant",
@@ -462,6 +528,13 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         "/players",
     ]
     paths += [f"/players/{player.id}", f"/players/{player.id}/explain"]
+    paths += [
+        "/reconciliation?status=any",
+        f"/reconciliation/findings/{tx_id}",
+        "/adjustments",
+        f"/adjustments/{tx_id}",
+    ]
+    paths += ["/webhooks", f"/webhooks/{tx_id}"]
     shown = 0
     for path in paths:
         answer = await browser.get(path)
@@ -470,9 +543,12 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         assert "<img" not in answer.text, path
         assert "49" not in re.findall(r"onerror=alert\(1\)&gt;(\d+)", answer.text), path
         shown += answer.text.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&gt;&lt;img")
-    assert shown > 15
+    assert shown > 45
     echoed = await browser.get("/players", q=HOSTILE)
     assert "<script>alert" not in echoed.text
+    for path in ("/reconciliation", "/webhooks", "/adjustments"):
+        echoed = await browser.get(path, status=HOSTILE, type=HOSTILE, provider=HOSTILE, event=HOSTILE, run=HOSTILE)
+        assert (echoed.status_code, "<script>alert" in echoed.text) == (200, False), path
     echoed = await browser.get("/withdrawals", method=HOSTILE, player_id=HOSTILE, state=HOSTILE, after=HOSTILE)
     assert echoed.status_code == 200
     assert "<script>alert" not in echoed.text

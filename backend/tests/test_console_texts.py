@@ -13,16 +13,30 @@ import pytest
 from backend.app.console import figures, render, text
 from backend.app.console.access import ACCESS, Page
 from backend.app.console.home import KINDS
+from backend.app.console.list_filter import AGES
 from backend.app.console.navigation import ITEMS
 from backend.app.console.text import LANGUAGES, Language
+from backend.app.domain.adjustment import AdjustmentDecided, AdjustmentRefused, AdjustmentStatus, PaymentNotOpen
 from backend.app.domain.finance import Sort
+from backend.app.domain.finding import (
+    FindingChanged,
+    FindingStatus,
+    FindingType,
+    NotReplayable,
+    ResolutionCode,
+    Severity,
+)
 from backend.app.domain.identity import Role
 from backend.app.domain.ledger import Arbiter, TransactionType
 from backend.app.domain.payout import AttemptState
 from backend.app.domain.player import KycStatus
+from backend.app.domain.psp_delivery import EventState, PullRefused
 from backend.app.domain.psp_event import Effect
+from backend.app.domain.reconciliation import RunInProgress, RunStatus, UnsupportedProvider
+from backend.app.domain.webhook_desk import WAITING_STATES
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.domain.withdrawal_lifecycle import ADMIN_ACTIONS
+from backend.app.psp.webhook import SignatureStatus
 from backend.app.services.finance import _AUDIT_ACTIONS
 
 TEMPLATES: Final = sorted(render.TEMPLATES.rglob("*.html"))
@@ -89,6 +103,28 @@ def families() -> Iterator[str]:
     yield from (f"role.{each}" for each in Role)
     yield from (f"open.{each}" for each in KINDS)
     yield from (f"navigation.{item.page}" for item in ITEMS)
+    yield from (f"finding.{each}" for each in FindingType)
+    yield from (f"severity.{each}" for each in Severity)
+    yield from (f"{family}.{each}" for each in FindingStatus for family in ("finding_status", "finding_status.list"))
+    yield from (f"resolution.{each}" for each in ResolutionCode)
+    yield from (f"run.{each}" for each in RunStatus)
+    yield from (f"adjustment.{each}" for each in AdjustmentStatus)
+    yield from (f"webhook.{each}" for each in EventState)
+    yield from (f"webhook.queue.{each}" for each in WAITING_STATES)
+    yield from (f"flash.{family}.{each}" for each in Effect for family in ("replay", "pull"))
+    yield from (f"signature_result.{each}" for each in SignatureStatus)
+    yield from (f"filter.age.{each}" for each in AGES)
+    yield from (f"side.{each}" for each in ("amount", "status", "kind", "word", "net", "occurred_at"))
+    yield from (f"side.{each}" for each in ("reference", "provider_ref", "account"))
+    for deed in ("resolve", "reopen", "assign", "note", "replay", "close", "adjust"):
+        yield from (f"finding_deed.{deed}", f"finding_deed.{deed}.means", f"finding_deed.{deed}.confirm")
+    for refused in (
+        FindingChanged, NotReplayable, PaymentNotOpen, AdjustmentDecided, AdjustmentRefused, RunInProgress,
+        UnsupportedProvider, PullRefused,
+    ):  # fmt: skip
+        yield f"refusal.{refused.error_code}"
+    yield from (f"event.deed.finding.{each}" for each in ("assigned", "noted", "resolved", "reopened", "replayed"))
+    yield from (f"event.deed.psp_event.{each}" for each in ("reprocessed", "pulled"))
     for each in ADMIN_ACTIONS:
         yield from (f"action.{each}", f"action.{each}.means", f"action.{each}.confirm")
     for each in ADMIN_ACTIONS:
@@ -102,10 +138,12 @@ def test_code_that_can_be_shown_has_a_text(key: str) -> None:
 
 
 def test_problems_of_filters_have_texts() -> None:
-    source = (Path(render.__file__).parent / "withdrawal_filter.py").read_text("utf-8")
+    folder = Path(render.__file__).parent
+    names = ("withdrawal_filter", "reconciliation", "adjustments", "webhooks")
     problems = {
         node.value
-        for node in ast.walk(ast.parse(source))
+        for name in names
+        for node in ast.walk(ast.parse((folder / f"{name}.py").read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("filter.problem.")
     }
     assert problems

@@ -122,6 +122,8 @@ EXCEPTIONS: Final = {
     "psp_event_repo.store_unverified": "what nobody vouches for belongs to no tenant",
     "psp_event_repo.store_verified": "one call for many tenants; each delivery carries its tenant",
     "finding_repo.count_open": "one answer for all tenants",
+    "finding_repo.filter_parameters": "turns a filter into parameters; asks the database nothing",
+    "reconciliation_desk_repo.list_names": "names what was found in rows that may be seen",
     "reconciliation_match_repo.count_lines": "lines are of one run, and a run of one tenant",
     "reconciliation_match_repo.refresh_statistics": "the planner's statistics know no tenants",
     "reconciliation_repo.copy_lines": "lines are of one run, and a run of one tenant",

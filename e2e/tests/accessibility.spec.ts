@@ -29,12 +29,27 @@ const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
   "players, none": (page) => page.goto(`/console/players?q=${randomUUID()}@nobody.example`),
   player: async (page) => page.goto(`/console/players/${await aPlayer()}`),
   explanation: async (page) => page.goto(`/console/players/${await aPlayer()}/explain`),
+  reconciliation: (page) => page.goto("/console/reconciliation?status=any"),
+  "reconciliation, none": (page) => page.goto("/console/reconciliation?provider=nobody&age=9d"),
+  finding: async (page) => page.goto(`/console/reconciliation/findings/${await first("/payments/reconciliation/findings")}`),
+  runs: (page) => page.goto("/console/reconciliation/runs"),
+  run: async (page) => page.goto(`/console/reconciliation/runs/${await first("/payments/reconciliation/runs")}`),
+  adjustments: (page) => page.goto("/console/adjustments"),
+  webhooks: (page) => page.goto("/console/webhooks"),
+  "webhooks, none": (page) => page.goto(`/console/webhooks?event=${randomUUID()}`),
+  webhook: async (page) => page.goto(`/console/webhooks/${await first("/payments/events")}`),
   "not found": (page) => page.goto(`/console/withdrawals/${randomUUID()}`),
 };
 
 async function aPlayer(): Promise<string> {
   const found = await (await Caller.admin("finance")).get("/players?email=verified@demo.example");
   return (await found.json()).items[0].id;
+}
+
+/** The newest of a list of the API. */
+async function first(path: string): Promise<string> {
+  const { items } = await (await (await Caller.admin("finance")).get(`${path}?limit=1`)).json();
+  return items[0].id;
 }
 
 const LOOKS = [

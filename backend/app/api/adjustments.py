@@ -21,10 +21,11 @@ from backend.app.domain.adjustment import (
     AdjustmentNotFound,
     AdjustmentStatus,
     ProposeAdjustment,
+    parse_signed,
 )
 from backend.app.domain.finding import FindingNotFound
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.money import format_amount, parse_amount
+from backend.app.domain.money import format_amount
 from backend.app.domain.tenant import tenant_of_new
 from backend.app.services.adjustments import Adjustments
 from backend.app.services.findings import Findings
@@ -119,8 +120,8 @@ async def post_adjustment(
         currency = await adjustments.currency_of(tenant_id, player_id=finding.player_id)
         command = ProposeAdjustment(
             player_id=finding.player_id,
-            player_amount=_minor(data.player_amount, currency=currency, field="player_amount"),
-            clearing_amount=_minor(data.clearing_amount, currency=currency, field="clearing_amount"),
+            player_amount=parse_signed(data.player_amount, currency=currency, field="player_amount"),
+            clearing_amount=parse_signed(data.clearing_amount, currency=currency, field="clearing_amount"),
             reason=reason,
             provider=finding.provider,
             finding_id=found_id,
@@ -145,7 +146,7 @@ async def post_free_adjustment(
     currency = await adjustments.currency_of(tenant_id, player_id=data.player_id)
     command = ProposeAdjustment(
         player_id=data.player_id,
-        player_amount=_minor(data.player_amount, currency=currency, field="player_amount"),
+        player_amount=parse_signed(data.player_amount, currency=currency, field="player_amount"),
         clearing_amount=0,
         reason=ensure_reason(data.reason),
     )
@@ -233,14 +234,6 @@ async def _decide(
             actor=actor_of(request),
         )
     )
-
-
-def _minor(text: str | None, *, currency: str, field: str) -> int:
-    """Signed minor units; nothing is zero. Raises FieldError."""
-    if text is None or not text.lstrip("-").strip("0."):
-        return 0
-    money = parse_amount(text.removeprefix("-"), currency=currency, field=field)
-    return -money.amount_minor if text.startswith("-") else money.amount_minor
 
 
 def _out(adjustment: Adjustment) -> AdjustmentOut:

@@ -1,41 +1,16 @@
 """Findings as answers show them, and what is sent about them."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 
-from backend.app.domain.csv_cells import text_cell
 from backend.app.domain.finding import NOTE_LENGTH_MAX, FindingStatus, FindingType, Severity, StoredFinding
 from backend.app.domain.finding_catalogue import CATALOGUE
-from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
+from backend.app.domain.finding_csv import amount_of
 
 Note = Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH_MAX)]
-COLUMNS: Final = (
-    "id",
-    "provider",
-    "tenant_id",
-    "finding_type",
-    "severity",
-    "status",
-    "message",
-    "player_id",
-    "tx_id",
-    "provider_event_id",
-    "provider_ref",
-    "ours_amount",
-    "theirs_amount",
-    "resolution_code",
-    "resolution_note",
-    "resolved_by",
-    "resolved_at",
-    "assigned_to",
-    "occurrences",
-    "created_at",
-    "updated_at",
-)
 
 
 class Advice(msgspec.Struct, kw_only=True):
@@ -122,8 +97,8 @@ def finding_out(finding: StoredFinding) -> FindingOut:
         severity=Severity(finding.severity),
         status=FindingStatus(finding.status),
         message=finding.message,
-        ours_amount=_amount(finding.evidence, "ours"),
-        theirs_amount=_amount(finding.evidence, "theirs"),
+        ours_amount=amount_of(finding, "ours"),
+        theirs_amount=amount_of(finding, "theirs"),
         evidence=dict(finding.evidence),
         advice=Advice(
             message_en=entry.message_en,
@@ -143,16 +118,3 @@ def finding_out(finding: StoredFinding) -> FindingOut:
         updated_at=finding.updated_at,
         last_seen_at=finding.last_seen_at,
     )
-
-
-def _amount(evidence: Mapping[str, Any], side: str) -> str | None:
-    minor, currency = evidence.get(f"{side}_amount_minor"), evidence.get(f"{side}_currency")
-    if not isinstance(minor, int) or currency not in CURRENCY_EXPONENTS:
-        return None
-    return f"{format_amount(minor, currency=str(currency))} {currency}"
-
-
-def csv_row(finding: StoredFinding) -> list[str]:
-    """A finding as a line of an export."""
-    shown = msgspec.to_builtins(finding_out(finding))
-    return ["" if shown[column] is None else text_cell(str(shown[column])) for column in COLUMNS]

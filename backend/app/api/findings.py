@@ -11,13 +11,11 @@ from litestar.params import JSONBody, PathParameter, QueryParameter
 from litestar.response import Stream
 
 from backend.app.api.finding_schemas import (
-    COLUMNS,
     AssignIn,
     FindingOut,
     NoteIn,
     ReplayOut,
     ResolveIn,
-    csv_row,
     finding_out,
 )
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
@@ -35,6 +33,7 @@ from backend.app.domain.finding import (
     Severity,
     parse_resolution,
 )
+from backend.app.domain.finding_csv import COLUMNS, csv_row
 from backend.app.domain.identity import AdminIdentity
 from backend.app.services.findings import Findings
 

@@ -49,6 +49,12 @@ class PspEventOut(msgspec.Struct, kw_only=True):
     applied_at: datetime | None
 
 
+class PullOut(msgspec.Struct, kw_only=True):
+    """What each answer did: applied, nothing_new, orphan or finding."""
+
+    effects: list[str]
+
+
 @get("/", responses=problems(400, 401, 403, 422), summary="Provider events, newest first")
 async def list_psp_events(
     request: AnyRequest,
@@ -98,6 +104,21 @@ async def post_reprocess(request: AnyRequest, event_id: EventId, inbox: NamedDep
     return _event_out(event)
 
 
+@post(
+    "/{event_id:str}/pull",
+    status_code=200,
+    responses=problems(400, 401, 403, 404, 409),
+    summary="Ask the provider about the payments that an event names",
+)
+async def post_pull(request: AnyRequest, event_id: EventId, inbox: NamedDependency[PspInbox]) -> PullOut:
+    """Its answers are applied as a webhook's would be; twice is once. No effects: it has said nothing that is known."""
+    admin: AdminIdentity = request.user
+    applied = await inbox.pull(
+        admin.scope_tenant_id, event_id=path_uuid(event_id, missing=PspEventNotFound()), actor=actor_of(request)
+    )
+    return PullOut(effects=[each.effect.value for each in applied])
+
+
 def _event_out(event: PspEventRow) -> PspEventOut:
     return PspEventOut(**event._asdict())
 
@@ -106,7 +127,7 @@ router: Final = Router(
     "/payments/events",
     guards=[require_admin(Role.RECON, Role.FINANCE, Role.TENANT_ADMIN)],
     parameters=TENANT_PARAMETERS,
-    route_handlers=[list_psp_events, post_reprocess],
+    route_handlers=[list_psp_events, post_reprocess, post_pull],
     tags=["provider events"],
     security=[{"bearer": []}],
 )

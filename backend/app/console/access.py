@@ -22,10 +22,18 @@ class Page(StrEnum):
     WITHDRAWAL_EXPORT = "withdrawal_export"
     PLAYERS = "players"
     PLAYER_KYC = "player_kyc"
+    RECONCILIATION = "reconciliation"
+    RECONCILIATION_DEEDS = "reconciliation_deeds"
+    RECONCILIATION_EXPORT = "reconciliation_export"
+    ADJUSTMENTS = "adjustments"
+    ADJUSTMENT_DECISIONS = "adjustment_decisions"
+    WEBHOOKS = "webhooks"
+    WEBHOOK_DEEDS = "webhook_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
 FINANCE: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.APPROVER})
+RECONCILERS: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.RECON})
 
 ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.HOME: EVERYBODY,
@@ -37,6 +45,13 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.WITHDRAWAL_EXPORT: FINANCE,
     Page.PLAYERS: EVERYBODY,
     Page.PLAYER_KYC: frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE}),
+    Page.RECONCILIATION: RECONCILERS,
+    Page.RECONCILIATION_DEEDS: RECONCILERS,
+    Page.RECONCILIATION_EXPORT: RECONCILERS,
+    Page.ADJUSTMENTS: RECONCILERS | {Role.APPROVER},
+    Page.ADJUSTMENT_DECISIONS: RECONCILERS | {Role.APPROVER},
+    Page.WEBHOOKS: RECONCILERS,
+    Page.WEBHOOK_DEEDS: RECONCILERS,
 }
 
 

@@ -17,5 +17,8 @@ class Item(NamedTuple):
 ITEMS: Final = (
     Item(Page.HOME, "/console", "home", "h"),
     Item(Page.WITHDRAWALS, "/console/withdrawals", "out", "w"),
+    Item(Page.RECONCILIATION, "/console/reconciliation", "scales", "r"),
+    Item(Page.ADJUSTMENTS, "/console/adjustments", "adjust", "j"),
+    Item(Page.WEBHOOKS, "/console/webhooks", "inbox", "e"),
     Item(Page.PLAYERS, "/console/players", "people", "p"),
 )

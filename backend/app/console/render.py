@@ -96,6 +96,11 @@ class View:
         key = f"{family}.{code}"
         return self.t(key) if text.has(self.language, key) else str(code)
 
+    def sentence(self, words: str) -> str:
+        """Words as a sentence of its own, in the reader's language."""
+        first = "İ" if self.language == "tr" and words.startswith("i") else words[:1].upper()
+        return f"{first}{words[1:]}."
+
     def may(self, page: str) -> bool:
         """Whether the reader may see, or do, what a page stands for."""
         return self.admin is not None and may(self.admin.role, Page(page))

@@ -4,7 +4,19 @@ from typing import Final
 
 from litestar import Router
 
-from backend.app.console import home, players, sign_in, withdrawal_bulk, withdrawal_page, withdrawals
+from backend.app.console import (
+    adjustments,
+    finding_page,
+    home,
+    players,
+    reconciliation,
+    reconciliation_runs,
+    sign_in,
+    webhooks,
+    withdrawal_bulk,
+    withdrawal_page,
+    withdrawals,
+)
 
 router: Final = Router(
     "/console",
@@ -14,6 +26,11 @@ router: Final = Router(
         *withdrawals.HANDLERS,
         *withdrawal_page.HANDLERS,
         *withdrawal_bulk.HANDLERS,
+        *reconciliation.HANDLERS,
+        *finding_page.HANDLERS,
+        *reconciliation_runs.HANDLERS,
+        *adjustments.HANDLERS,
+        *webhooks.HANDLERS,
         *players.HANDLERS,
     ],
     include_in_schema=False,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from backend.app.domain.audit import State
 from backend.app.domain.errors import AppError, FieldError, NotFound
+from backend.app.domain.money import parse_amount
 
 REASON_LENGTH_MAX = 1000
 
@@ -121,3 +122,11 @@ def plan_closing(kind: str, *, ours_minor: int, theirs_minor: int | None) -> tup
     if kind == "payout":
         return ours_minor - theirs_minor, ours_minor - theirs_minor
     return theirs_minor - ours_minor, theirs_minor - ours_minor
+
+
+def parse_signed(text: str | None, *, currency: str, field: str) -> int:
+    """Minor units of an amount that may be negative, from a decimal string; nothing is zero. Raises FieldError."""
+    if text is None or not text.lstrip("-").strip("0."):
+        return 0
+    money = parse_amount(text.removeprefix("-"), currency=currency, field=field)
+    return -money.amount_minor if text.startswith("-") else money.amount_minor

@@ -63,7 +63,9 @@ class ResolveFindings(Scene):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StrayWebhooks(Scene):
-    """Webhooks about payouts that nobody knows: one signed, one not."""
+    """Webhooks about payouts that nobody knows: one signed, one not; and perhaps a signed one that cannot be read."""
+
+    is_one_unreadable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ class _Teller:
         self._push(OpenWallets(at=start + 40 * day, reason="A second look, a month later"))
         self._push(TakeCensus(at=self._now - 9 * day))
         self._push(TakeCensus(at=self._now - timedelta(minutes=50)))
-        self._push(StrayWebhooks(at=self._now - timedelta(hours=31)))
+        self._push(StrayWebhooks(at=self._now - timedelta(hours=31), is_one_unreadable=bool(plot.drifts_minor)))
         self._push(ResolveFindings(at=self._now - timedelta(hours=48), keep=0))
         for _ in range(plot.joining):
             self._schedule_newcomer()

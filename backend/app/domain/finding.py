@@ -116,6 +116,14 @@ class FindingNotFound(NotFound):
     title = "No such finding"
 
 
+class FindingChanged(AppError):
+    """409: somebody or a run has changed the finding since it was looked at; nothing was done."""
+
+    error_code = "FINDING_CHANGED"
+    status = 409
+    title = "The finding has changed since it was looked at"
+
+
 class NotReplayable(AppError):
     """409: the finding names no payment of ours that the provider could be asked about."""
 
@@ -154,6 +162,12 @@ class StoredFinding(NamedTuple):
     last_seen_at: datetime
 
     @property
+    def version(self) -> str:
+        """What changes with everything that a person judges it by: who looks after it, its end, and the evidence."""
+        seen = (self.status, self.resolved_at, self.assigned_to, json.dumps(dict(self.evidence), sort_keys=True))
+        return hashlib.sha256("\x1f".join(str(each) for each in seen).encode()).hexdigest()[:16]
+
+    @property
     def audit_state(self) -> State:
         """What the audit keeps of it."""
         return {
@@ -166,7 +180,7 @@ class StoredFinding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FindingFilter:
-    """What to list; None leaves a field open."""
+    """What to list; None leaves a field open. created_before: those that are at least so old."""
 
     provider: str | None = None
     status: FindingStatus | None = None
@@ -178,6 +192,8 @@ class FindingFilter:
     provider_event_id: str | None = None
     run_id: UUID | None = None
     assigned_to: UUID | None = None
+    is_unassigned: bool = False
+    created_before: datetime | None = None
 
 
 def money_facts(money: Money) -> tuple[int, str]:

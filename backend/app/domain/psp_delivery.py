@@ -74,6 +74,14 @@ class PspEventNotFound(NotFound):
     title = "No such provider event"
 
 
+class PullRefused(AppError):
+    """409: the provider was asked, and the ledger did not take its answer; nothing has moved."""
+
+    error_code = "PULL_REFUSED"
+    status = 409
+    title = "The provider's answer cannot be booked"
+
+
 class EventState(StrEnum):
     """Where a delivery stands in the inbox."""
 

@@ -68,28 +68,39 @@ async def list_page(
     offset: int,
 ) -> tuple[list[StoredFinding], int]:
     """A page of a tenant's findings, or of all when it is None, newest first; and how many match in all."""
-    filters = _parameters(tenant_id, asked)
-    rows = await (
-        await conn.execute(SQL.list_findings, {**filters, "before_id": before_id, "limit": limit, "offset": offset})
-    ).fetchall()
-    total = await (await conn.execute(SQL.count_findings, filters)).fetchone()
+    page = await list_rows(conn, tenant_id, asked=asked, before_id=before_id, limit=limit, offset=offset)
+    cursor = await conn.execute(SQL.count_findings, filter_parameters(tenant_id, asked), prepare=False)
+    total = await cursor.fetchone()
     assert total is not None, "a count is a row"
-    return [StoredFinding._make(row) for row in rows], int(total[0])
+    return page, int(total[0])
+
+
+async def list_rows(
+    conn: Connection,
+    tenant_id: UUID | None,
+    *,
+    asked: FindingFilter,
+    before_id: UUID | None,
+    limit: int,
+    offset: int = 0,
+) -> list[StoredFinding]:
+    """The page alone."""
+    # Planned anew each time (prepare=False): which filters are given decides which index serves.
+    cursor = await conn.execute(
+        SQL.list_findings,
+        {**filter_parameters(tenant_id, asked), "before_id": before_id, "limit": limit, "offset": offset},
+        prepare=False,
+    )
+    return [StoredFinding._make(row) for row in await cursor.fetchall()]
 
 
 async def export(
     conn: Connection, tenant_id: UUID | None, *, asked: FindingFilter
 ) -> AsyncIterator[list[StoredFinding]]:
     """All findings that match, newest first, some at a time."""
-    filters = _parameters(tenant_id, asked)
     before_id = None
     while True:
-        rows = await (
-            await conn.execute(
-                SQL.list_findings, {**filters, "before_id": before_id, "limit": EXPORT_PAGE, "offset": 0}
-            )
-        ).fetchall()
-        page = [StoredFinding._make(row) for row in rows]
+        page = await list_rows(conn, tenant_id, asked=asked, before_id=before_id, limit=EXPORT_PAGE)
         if page:
             yield page
         if len(page) < EXPORT_PAGE:
@@ -150,7 +161,8 @@ async def count_open(conn: Connection, *, now: datetime) -> list[OpenCount]:
     return [OpenCount._make(row) for row in await cursor.fetchall()]
 
 
-def _parameters(tenant_id: UUID | None, asked: FindingFilter) -> dict[str, Any]:
+def filter_parameters(tenant_id: UUID | None, asked: FindingFilter) -> dict[str, Any]:
+    """The parameters of a query that takes a filter."""
     return {
         "tenant_id": tenant_id,
         "asked_tenant_id": asked.tenant_id,
@@ -163,4 +175,6 @@ def _parameters(tenant_id: UUID | None, asked: FindingFilter) -> dict[str, Any]:
         "provider_event_id": asked.provider_event_id,
         "run_id": asked.run_id,
         "assigned_to": asked.assigned_to,
+        "is_unassigned": asked.is_unassigned,
+        "created_before": asked.created_before,
     }

@@ -127,6 +127,16 @@ async def list_page(
     return runs, int(total[0])
 
 
+async def list_newest(conn: Connection, tenant_id: UUID | None, *, before_id: UUID | None, limit: int) -> list[Run]:
+    """The newest runs of a tenant, or of all when it is None, from before one."""
+    anything = {"asked_tenant_id": None, "provider": None, "status": None, "offset": 0}
+    # Planned anew (prepare=False): with a tenant and without one are two different questions.
+    cursor = await conn.execute(
+        SQL.list_runs, {**anything, "tenant_id": tenant_id, "before_id": before_id, "limit": limit}, prepare=False
+    )
+    return [Run._make(row) for row in await cursor.fetchall()]
+
+
 async def list_parts(conn: Connection, run_id: UUID) -> list[Part]:
     """The runs of an order to run all tenants."""
     parts: list[Part] = []

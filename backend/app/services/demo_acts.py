@@ -124,7 +124,7 @@ class Acts:
                 case story.ResolveFindings():
                     await self._resolve_findings(scene)
                 case story.StrayWebhooks():
-                    await self._send_stray_webhooks()
+                    await self._send_stray_webhooks(scene)
                 case story.PersonScene():
                     await self._do_as_person(scene, tempo=tempo)
         except AppError as refusal:
@@ -230,18 +230,21 @@ class Acts:
                     ),
                 )
 
-    async def _send_stray_webhooks(self) -> None:
-        """Payouts that are none of ours: one delivery is signed and becomes a finding, one is not and stays a hint."""
-        for number, is_signed in enumerate((True, False), start=1):
+    async def _send_stray_webhooks(self, scene: story.StrayWebhooks) -> None:
+        """Payouts that are none of ours: one delivery is signed and becomes a finding, one is not and stays a hint, and
+        perhaps one is signed and cannot be read.
+        """
+        account_id = account_id_of(self._stage.tenant_id)
+        kinds = [(True, True), (False, True), *([(True, False)] if scene.is_one_unreadable else [])]
+        for number, (is_signed, is_readable) in enumerate(kinds, start=1):
             now = datetime.now(UTC)
-            account_id = account_id_of(self._stage.tenant_id)
             data = {
                 "account": account_id,
                 "payout_id": f"po_stray_{number}",
                 "reference": f"wd_{uuid7()}_1",
                 "status": "paid",
                 "sequence": 1,
-                "amount_minor": 75_00,
+                "amount_minor": 75_00 if is_readable else "seventy-five",
                 "currency": self._stage.currency,
             }
             body = json.dumps({"type": "payout.paid", "timestamp": now.isoformat(), "data": data}).encode()
@@ -250,7 +253,8 @@ class Acts:
             receipt = await self._services.webhooks.receive(
                 Delivery(
                     provider=mockpsp.PROVIDER,
-                    account_id=None,
+                    # What cannot be read does not say whose it is: that one names its account in its address.
+                    account_id=None if is_readable else account_id,
                     raw_body=body,
                     headers=standard_webhooks.sign(body, delivery_id=delivery_id, signed_at=now, secrets=secrets),
                     request_id=f"demo-stray-{number}",

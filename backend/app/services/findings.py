@@ -8,6 +8,7 @@ from uuid import UUID
 from backend.app.domain.audit import Actor, AuditEntry
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import (
+    FindingChanged,
     FindingFilter,
     FindingNotFound,
     FindingStatus,
@@ -90,10 +91,14 @@ class Findings:
         code: ResolutionCode,
         note: str | None,
         actor: Actor,
+        seen_version: str | None = None,
     ) -> StoredFinding:
-        """Be done with it; a resolved one stays as it was resolved. Raises FindingNotFound."""
+        """Be done with it; a resolved one stays as it was resolved. seen_version: the one that was looked at.
+
+        Raises FindingNotFound or FindingChanged.
+        """
         async with self._database.transaction() as conn:
-            before = await _lock(conn, scope_tenant_id, finding_id)
+            before = await _lock(conn, scope_tenant_id, finding_id, seen_version)
             if before.status == FindingStatus.RESOLVED:
                 return before
             await finding_repo.resolve(
@@ -101,12 +106,20 @@ class Findings:
             )
             return await _audited(conn, before, action="finding.resolved", reason=note, actor=actor)
 
-    async def reopen(self, scope_tenant_id: UUID | None, *, finding_id: UUID, note: str, actor: Actor) -> StoredFinding:
-        """Open it again; an open one stays as it is. Raises FindingNotFound or FieldError."""
+    async def reopen(
+        self,
+        scope_tenant_id: UUID | None,
+        *,
+        finding_id: UUID,
+        note: str,
+        actor: Actor,
+        seen_version: str | None = None,
+    ) -> StoredFinding:
+        """Open it again; an open one stays as it is. Raises FindingNotFound, FindingChanged or FieldError."""
         if not note.strip():
             raise FieldError("note", "is required to open a finding again")
         async with self._database.transaction() as conn:
-            before = await _lock(conn, scope_tenant_id, finding_id)
+            before = await _lock(conn, scope_tenant_id, finding_id, seen_version)
             if before.status == FindingStatus.OPEN:
                 return before
             await finding_repo.reopen(conn, before.tenant_id, finding_id=finding_id)
@@ -120,10 +133,11 @@ class Findings:
         assigned_to: UUID | None,
         note: str | None,
         actor: Actor,
+        seen_version: str | None = None,
     ) -> StoredFinding:
-        """Give it to an admin of the tenant, or to nobody. Raises FindingNotFound or FieldError."""
+        """Give it to an admin of the tenant, or to nobody. Raises FindingNotFound, FindingChanged or FieldError."""
         async with self._database.transaction() as conn:
-            before = await _lock(conn, scope_tenant_id, finding_id)
+            before = await _lock(conn, scope_tenant_id, finding_id, seen_version)
             if not await finding_repo.assign(conn, before.tenant_id, finding_id=finding_id, assigned_to=assigned_to):
                 raise FieldError("assigned_to", "is no active admin of the finding's tenant")
             return await _audited(conn, before, action="finding.assigned", reason=note, actor=actor)
@@ -205,10 +219,14 @@ def _reference_of(finding: StoredFinding, *, is_deposit: bool) -> str | None:
     return str(finding.tx_id) if is_deposit and finding.tx_id is not None else None
 
 
-async def _lock(conn: Connection, scope_tenant_id: UUID | None, finding_id: UUID) -> StoredFinding:
+async def _lock(
+    conn: Connection, scope_tenant_id: UUID | None, finding_id: UUID, seen_version: str | None = None
+) -> StoredFinding:
     found = await finding_repo.lock(conn, scope_tenant_id, finding_id=finding_id)
     if found is None:
         raise FindingNotFound
+    if seen_version is not None and seen_version != found.version:
+        raise FindingChanged
     return found
 
 

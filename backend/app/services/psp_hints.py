@@ -53,18 +53,32 @@ class Hints:
             )
         return outcome_of(applied, event_type=types_of(told))
 
-    async def _find_pull(self, hint: PspEvent) -> Callable[[], Awaitable[Applied | None]] | None:
-        """How to ask about the payment that a hint names; None when it is none of ours."""
+    async def ask(self, event: PendingEvent) -> Sequence[Applied]:
+        """Ask the provider about the payments of the delivery's own tenant that it names, verified or not.
+
+        What they answered and did; nothing when there was nothing to be asked, or no answer.
+        """
+        try:
+            told = SCHEMES[event.provider].parse_event(event.body, delivery_id=event.provider_event_id or "hint")
+        except UnparsableEvent:
+            return ()
+        pulls = [await self._find_pull(each, tenant_id=event.tenant_id) for each in told[:HINTS_MAX]]
+        return [each for each in [await pull() for pull in pulls if pull is not None] if each is not None]
+
+    async def _find_pull(
+        self, hint: PspEvent, *, tenant_id: UUID | None = None
+    ) -> Callable[[], Awaitable[Applied | None]] | None:
+        """How to ask about the payment that a hint names; None when it is none of ours, or not of the tenant given."""
         attempt = find_attempt_name(hint.reference)
         async with self._database.connection() as conn:
             if attempt is not None:
                 payouts = self._payouts
-                tenant_id = await psp_event_repo.find_withdrawal_tenant(conn, withdrawal_id=attempt.withdrawal_id)
-                if payouts is None or tenant_id is None:
+                found_id = await psp_event_repo.find_withdrawal_tenant(conn, withdrawal_id=attempt.withdrawal_id)
+                if payouts is None or found_id is None or tenant_id not in (None, found_id):
                     return None
-                return partial(payouts.pull, tenant_id, attempt.withdrawal_id)
+                return partial(payouts.pull, found_id, attempt.withdrawal_id)
             key = await deposit_repo.find_payment(conn, PaymentName(hint.provider, hint.reference, hint.provider_ref))
-        if key is None:
+        if key is None or tenant_id not in (None, key.tenant_id):
             return None
         return partial(self._deposits.pull, key.tenant_id, key.deposit_id)
 

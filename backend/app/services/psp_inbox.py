@@ -25,13 +25,14 @@ from backend.app.domain.psp_delivery import (
     PspEventFilter,
     PspEventNotFound,
     PspEventRow,
+    PullRefused,
     outcome_of,
     retry_at,
 )
 from backend.app.domain.psp_event import Applied, PspEvent, PspEventType
 from backend.app.psp.registry import SCHEMES
 from backend.app.psp.webhook import UnparsableEvent
-from backend.app.repositories import audit_repo, psp_account_repo, psp_event_repo
+from backend.app.repositories import audit_repo, psp_account_repo, psp_event_repo, webhook_desk_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.services import psp_telemetry
 from backend.app.services.deposit_observations import NotBooked
@@ -201,6 +202,26 @@ class PspInbox:
             )
         self.apply_soon(event_id)
         return after
+
+    async def pull(self, scope_tenant_id: UUID | None, *, event_id: UUID, actor: Actor) -> Sequence[Applied]:
+        """Ask the provider about the payments that a delivery names, and apply its answers as a webhook's would be.
+
+        What they did; nothing where there was nobody to ask or no answer. Whoever asks is audited before. Raises
+        PspEventNotFound, also for another tenant's, and PullRefused.
+        """
+        async with self._database.transaction() as conn:
+            event = await webhook_desk_repo.find_to_ask(conn, scope_tenant_id, event_id=event_id)
+            if event is None:
+                raise PspEventNotFound
+            await audit_repo.insert(
+                conn,
+                event.tenant_id,
+                AuditEntry(actor=actor, action="psp_event.pulled", object_kind="psp_event", object_id=str(event_id)),
+            )
+        try:
+            return await self._hints.ask(event)
+        except NotBooked as error:
+            raise PullRefused(f"the ledger refused what the provider said: {error}") from None
 
     async def list_page(
         self, scope_tenant_id: UUID | None, *, asked: PspEventFilter, before_id: UUID | None, limit: int, offset: int

@@ -70,6 +70,11 @@ class Reconciliation:
         self._sources = sources
         self._clock = clock
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Those whose statements can be had."""
+        return tuple(self._sources)
+
     async def start(self, command: StartRun, *, is_deferred: bool = True, is_known: bool = False) -> UUID:
         """Ask for a run; its id. is_deferred: a worker carries it out. is_known: the caller brings the source.
 

@@ -71,6 +71,8 @@ WHERE
     AND (%(provider_event_id)s::TEXT IS NULL OR finding.provider_event_id = %(provider_event_id)s)
     AND (%(run_id)s::UUID IS NULL OR finding.run_id = %(run_id)s)
     AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s)
+    AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
+    AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s)
     AND (%(before_id)s::UUID IS NULL OR finding.id < %(before_id)s)
 ORDER BY finding.id DESC
 LIMIT %(limit)s OFFSET %(offset)s;
@@ -90,7 +92,9 @@ WHERE
     AND (%(tx_id)s::UUID IS NULL OR finding.tx_id = %(tx_id)s)
     AND (%(provider_event_id)s::TEXT IS NULL OR finding.provider_event_id = %(provider_event_id)s)
     AND (%(run_id)s::UUID IS NULL OR finding.run_id = %(run_id)s)
-    AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s);
+    AND (%(assigned_to)s::UUID IS NULL OR finding.assigned_to = %(assigned_to)s)
+    AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
+    AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s);
 
 -- name: find_finding
 -- One finding of a tenant, or of any when tenant_id is NULL.

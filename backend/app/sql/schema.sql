@@ -5376,9 +5376,15 @@ CREATE INDEX psp_statement_lines_run_index ON public.psp_statement_lines USING b
 
 CREATE INDEX reconciliation_findings_attention_index ON public.reconciliation_findings USING btree (tenant_id, severity, created_at) WHERE (status = 'OPEN'::text);
 
+CREATE INDEX reconciliation_findings_event_index ON public.reconciliation_findings USING btree (tenant_id, provider_event_id) WHERE (provider_event_id IS NOT NULL);
+
 CREATE INDEX reconciliation_findings_newest_index ON public.reconciliation_findings USING btree (tenant_id, id DESC);
 
 CREATE INDEX reconciliation_findings_open_index ON public.reconciliation_findings USING btree (tenant_id, provider, finding_type, id) WHERE (status = 'OPEN'::text);
+
+CREATE INDEX reconciliation_findings_open_newest_index ON public.reconciliation_findings USING btree (id DESC) WHERE (status = 'OPEN'::text);
+
+CREATE INDEX reconciliation_findings_open_tenant_index ON public.reconciliation_findings USING btree (tenant_id, id DESC) WHERE (status = 'OPEN'::text);
 
 CREATE INDEX reconciliation_findings_ref_index ON public.reconciliation_findings USING btree (tenant_id, provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 

@@ -30,3 +30,10 @@ CREATE INDEX players_username_prefix_index ON players (tenant_id, (lower(usernam
 -- What is open, by tenant, for the first page; the rest of the table is the past.
 CREATE INDEX reconciliation_findings_attention_index ON reconciliation_findings (tenant_id, severity, created_at)
 WHERE status = 'OPEN';
+
+-- Findings that are open, the newest first, in one tenant and in all; and those of one provider event.
+CREATE INDEX reconciliation_findings_open_newest_index ON reconciliation_findings (id DESC) WHERE status = 'OPEN';
+CREATE INDEX reconciliation_findings_open_tenant_index ON reconciliation_findings (tenant_id, id DESC)
+WHERE status = 'OPEN';
+CREATE INDEX reconciliation_findings_event_index ON reconciliation_findings (tenant_id, provider_event_id)
+WHERE provider_event_id IS NOT NULL;
