@@ -151,6 +151,7 @@ def build(
         "flags": core.flags,
         "rollout": core.rollout,
         "rollout_status": core.rollout_status,
+        "rollout_desk": core.rollout_desk,
     }
     app = Litestar(
         route_handlers=[

@@ -49,6 +49,7 @@ from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
 from backend.app.services.reconciliation import Reconciliation
 from backend.app.services.reconciliation_feed import Source
 from backend.app.services.rollout import Rollout
+from backend.app.services.rollout_desk import RolloutDesk
 from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus
 from backend.app.services.selftest import Selftest
@@ -86,6 +87,7 @@ class Core:
     flags: Flags
     rollout: Rollout
     rollout_status: RolloutStatus
+    rollout_desk: RolloutDesk
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
@@ -228,6 +230,7 @@ def wire(
         flags=Flags(database, rollout),
         rollout=rollout,
         rollout_status=rollout_status,
+        rollout_desk=RolloutDesk(database, gates),
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,

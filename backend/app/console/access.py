@@ -22,6 +22,11 @@ class Page(StrEnum):
     WITHDRAWAL_EXPORT = "withdrawal_export"
     PLAYERS = "players"
     PLAYER_KYC = "player_kyc"
+    ROLLOUT = "rollout"
+    ROLLOUT_DELIVERIES = "rollout_deliveries"
+    ROLLOUT_DEEDS = "rollout_deeds"
+    BACKFILL = "backfill"
+    BACKFILL_DEEDS = "backfill_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
@@ -37,6 +42,12 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.WITHDRAWAL_EXPORT: FINANCE,
     Page.PLAYERS: EVERYBODY,
     Page.PLAYER_KYC: frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE}),
+    Page.ROLLOUT: EVERYBODY,
+    # A provider delivers for all tenants, so its numbers are nobody's but the platform's.
+    Page.ROLLOUT_DELIVERIES: frozenset({Role.OWNER}),
+    Page.ROLLOUT_DEEDS: frozenset({Role.OWNER}),
+    Page.BACKFILL: EVERYBODY,
+    Page.BACKFILL_DEEDS: frozenset({Role.OWNER}),
 }
 
 

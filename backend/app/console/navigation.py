@@ -18,4 +18,6 @@ ITEMS: Final = (
     Item(Page.HOME, "/console", "home", "h"),
     Item(Page.WITHDRAWALS, "/console/withdrawals", "out", "w"),
     Item(Page.PLAYERS, "/console/players", "people", "p"),
+    Item(Page.ROLLOUT, "/console/rollout", "route", "r"),
+    Item(Page.BACKFILL, "/console/backfill", "fill", "b"),
 )

@@ -4,7 +4,16 @@ from typing import Final
 
 from litestar import Router
 
-from backend.app.console import home, players, sign_in, withdrawal_bulk, withdrawal_page, withdrawals
+from backend.app.console import (
+    home,
+    players,
+    rollout,
+    rollout_page,
+    sign_in,
+    withdrawal_bulk,
+    withdrawal_page,
+    withdrawals,
+)
 
 router: Final = Router(
     "/console",
@@ -15,6 +24,8 @@ router: Final = Router(
         *withdrawal_page.HANDLERS,
         *withdrawal_bulk.HANDLERS,
         *players.HANDLERS,
+        *rollout.HANDLERS,
+        *rollout_page.HANDLERS,
     ],
     include_in_schema=False,
 )

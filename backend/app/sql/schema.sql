@@ -5395,6 +5395,8 @@ CREATE INDEX reconciliation_runs_parent_index ON public.reconciliation_runs USIN
 
 CREATE INDEX reconciliation_runs_tenant_index ON public.reconciliation_runs USING btree (tenant_id, id DESC);
 
+CREATE INDEX rollout_holds_history_index ON public.rollout_holds USING btree (tenant_id, id DESC);
+
 CREATE INDEX rollout_holds_tenant_index ON public.rollout_holds USING btree (tenant_id, id DESC) WHERE (lifted_at IS NULL);
 
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);

@@ -20,13 +20,15 @@ const charts = () => {
         xAxis: { type: "category", data: wanted.labels, axisLabel: { hideOverlap: true, color: colour("--tblr-secondary") } },
         yAxis: {
           type: "value",
-          scale: true,
+          // Bars stand on zero.
+          scale: wanted.series.every((line) => line.type !== "bar"),
           axisLabel: { color: colour("--tblr-secondary") },
           splitLine: { lineStyle: { color: colour("--tblr-border-color") } },
         },
         series: wanted.series.map((line) => ({
           name: line.name,
           type: line.type ?? "line",
+          stack: line.stack,
           step: line.step ? "end" : false,
           showSymbol: false,
           data: line.values,
