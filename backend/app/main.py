@@ -152,6 +152,7 @@ def build(
         "rollout": core.rollout,
         "rollout_status": core.rollout_status,
         "rollout_desk": core.rollout_desk,
+        "backfill_desk": core.backfill_desk,
     }
     app = Litestar(
         route_handlers=[

@@ -26,6 +26,8 @@ GROWING: Final = (
     "census_totals",
     "arbiter_changes",
     "rollout_holds",
+    "backfill_runs",
+    "backfill_requests",
     "console_sessions",
 )
 
@@ -89,7 +91,8 @@ _STATEMENTS: Final = (
     ledger_available, ledger_pending, arbiter, first_seen_at, last_seen_at)
     SELECT %(tenant_id)s, id, 'USD', 'available_diff', 1, 0, 0, 0, 'legacy', now() - n * INTERVAL '1 hour',
     now() - n * INTERVAL '1 hour' FROM loaded""",
-    """INSERT INTO evidence_buckets (tenant_id, stream, minute, instance, epoch, arbiter, flush_number, n, x, flushed_at)
+    """INSERT INTO evidence_buckets (tenant_id, stream, minute, instance, epoch, arbiter, flush_number, n, x,
+    flushed_at)
     SELECT %(tenant_id)s, stream, date_trunc('minute', now()) - n * INTERVAL '1 minute', 1, 0, 'legacy', 1, 10,
     (n %% 100 = 0)::INTEGER, now()
     FROM generate_series(1, 14 * 1440) AS n,
@@ -123,6 +126,12 @@ _STATEMENTS: Final = (
     """INSERT INTO rollout_holds (kind, tenant_id, reason, placed_by, placed_at, lifted_at, lifted_by, lift_reason)
     SELECT 'hold', %(tenant_id)s, 'a load', 'a load', now(), now(), 'a load', 'a load'
     FROM generate_series(1, 2000) AS n""",
+    """INSERT INTO backfill_runs (tenant_id, mode, state, phase, actor_kind, actor_label, runner, batch_size, rows_max,
+    arbiter, epoch, players_total, finished_at)
+    SELECT %(tenant_id)s, 'open', 'completed', 'done', 'operator', 'a load', 'a load', 1000, 0, 'legacy', 0, 1, now()
+    FROM generate_series(1, 3000) AS n""",
+    """INSERT INTO backfill_requests (tenant_id, is_dry_run, is_forced, state, actor_kind, actor_label, finished_at)
+    SELECT %(tenant_id)s, TRUE, FALSE, 'completed', 'admin', 'a load', now() FROM generate_series(1, 3000) AS n""",
     "DROP TABLE loaded",
 )
 

@@ -69,6 +69,9 @@ PLACES: Final = (
     Place(path="/rollout/{tenant}/standing?seen=0", page=Page.ROLLOUT),
     Place(path="/rollout/{tenant}/past", page=Page.ROLLOUT),
     Place(path="/rollout/{tenant}/deed", page=Page.ROLLOUT_DEEDS, is_form=True),
+    Place(path="/backfill", page=Page.BACKFILL),
+    Place(path="/backfill/runs?beat=1", page=Page.BACKFILL),
+    Place(path="/backfill/ask", page=Page.BACKFILL_DEEDS, is_form=True),
 )
 PAGES: Final = tuple(place for place in PLACES if not place.is_form)
 FORMS: Final = tuple(place for place in PLACES if place.is_form)

@@ -19,7 +19,7 @@ from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.flags import parse_reason
 from backend.app.domain.gate_texts import gate_document
-from backend.app.domain.gates import GateResult, GatesNotMet, parse_waived
+from backend.app.domain.gates import Gate, GateResult, GatesNotMet, parse_waived
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.rollout_actions import matrix
 from backend.app.domain.rollout_desk import FleetRow, TenantNamed
@@ -132,7 +132,7 @@ async def _perform(
     if deed not in DEEDS:
         raise FieldError("deed", "is none that can be done here")
     if deed in ("enforce", "rollback"):
-        _ensure_confirmed(str(form.get("name", "")), tenant=tenant)
+        ensure_confirmed(str(form.get("name", "")), tenant=tenant)
     reason = parse_reason(str(form.get("reason", "")))
     if deed == "enforce":
         waived = parse_waived(str(name) for name in form.getall("waive", []))
@@ -175,7 +175,7 @@ async def _show(
         refused_gates=refusal.extras.get("gates", []) if isinstance(refusal, GatesNotMet) else [],
         typed=typed,
         waived=[] if form is None else [str(name) for name in form.getall("waive", [])],
-        hard_gates=[gate for gate in row.gates if gate.gate.is_hard and not gate.is_met],
+        hard_gates=[gate for gate in row.gates if gate.gate.is_hard and not gate.is_met and not _is_taken_anew(gate)],
         soft_gates=[gate for gate in row.gates if not gate.gate.is_hard and not gate.is_met],
         own_holds=[hold for hold in row.holds if hold.tenant_id is not None],
         hold_hours=HOLD_HOURS,
@@ -210,6 +210,11 @@ def gates_shown(gates: Sequence[GateResult], *, tenant_id: UUID, language: Langu
     ]
 
 
+def _is_taken_anew(gate: GateResult) -> bool:
+    """Whether the flip itself may still meet it: of a tenant that is not large it takes a census on its way."""
+    return gate.gate is Gate.CENSUS and gate.case in ("never", "old", "differences")
+
+
 def tenant_id_of(text: str) -> UUID:
     """An id from an address. What is no UUID names nothing. Raises TenantNotFound."""
     found = _uuid(text)
@@ -225,7 +230,7 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _ensure_confirmed(typed: str, *, tenant: TenantNamed) -> None:
+def ensure_confirmed(typed: str, *, tenant: TenantNamed) -> None:
     """Raise NotConfirmed unless the tenant's name was typed; spaces are as people make them."""
     if " ".join(typed[:NAME_LENGTH_MAX].split()) != " ".join(tenant.name[:NAME_LENGTH_MAX].split()):
         raise NotConfirmed

@@ -5,6 +5,7 @@ from typing import Final
 from litestar import Router
 
 from backend.app.console import (
+    backfill,
     home,
     players,
     rollout,
@@ -26,6 +27,7 @@ router: Final = Router(
         *players.HANDLERS,
         *rollout.HANDLERS,
         *rollout_page.HANDLERS,
+        *backfill.HANDLERS,
     ],
     include_in_schema=False,
 )

@@ -1,4 +1,4 @@
-"""Looking at the rollout, and the deeds around it that have no service of their own. The flip is services/rollout.py."""
+"""Looking at the rollout, and deeds around it that have no service of their own; the flip is services/rollout.py."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
