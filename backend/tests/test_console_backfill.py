@@ -176,7 +176,7 @@ async def test_job_that_is_run_twice_does_it_once(owner: Owner, desk: BackfillDe
 
 async def test_refusal_of_the_run_is_shown(owner: Owner, desk: BackfillDesk, boss: Browser, tenant_id: UUID) -> None:
     await owner.execute(
-        "SELECT tenant_shadow_v1(%s, FALSE, NULL, 'x', '{\"kind\": \"operator\", \"label\": \"x\"}')", (tenant_id,)
+        'SELECT tenant_shadow_v1(%s, FALSE, NULL, \'x\', \'{"kind": "operator", "label": "x"}\')', (tenant_id,)
     )
     request_id = await desk.ask(tenant_id, kind=BackfillKind.OPEN, reason="x", actor=ACTOR)
     await desk.perform({"request_id": str(request_id)})
