@@ -155,6 +155,8 @@ def build(
         "flags": core.flags,
         "rollout": core.rollout,
         "rollout_status": core.rollout_status,
+        "rollout_desk": core.rollout_desk,
+        "backfill_desk": core.backfill_desk,
     }
     app = Litestar(
         route_handlers=[

@@ -25,6 +25,7 @@ from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
 from backend.app.services.admins import Admins
+from backend.app.services.backfill_desk import BackfillDesk
 from backend.app.services.census import Census
 from backend.app.services.console_sessions import ConsoleSessions
 from backend.app.services.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
@@ -49,6 +50,7 @@ from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
 from backend.app.services.reconciliation import Reconciliation
 from backend.app.services.reconciliation_feed import Source
 from backend.app.services.rollout import Rollout
+from backend.app.services.rollout_desk import RolloutDesk
 from backend.app.services.rollout_gates import GateReader
 from backend.app.services.rollout_status import RolloutStatus
 from backend.app.services.selftest import Selftest
@@ -86,6 +88,8 @@ class Core:
     flags: Flags
     rollout: Rollout
     rollout_status: RolloutStatus
+    rollout_desk: RolloutDesk
+    backfill_desk: BackfillDesk
     mismatches: MismatchRecorder
     passwords: Passwords
     sign_in: SignIn
@@ -162,6 +166,7 @@ def wire(
         demo_jobs = [
             PeriodicJob(name="demo.traffic", run=traffic.step, every_seconds=DEMO_EVERY_SECONDS, deadline_seconds=30)
         ]
+    backfill_desk = BackfillDesk(database)
     census = Census(database)
     monitor = build_monitor(database)
     selftest = Selftest(database, monitor, app_version=VERSION)
@@ -214,6 +219,7 @@ def wire(
         ],
         deferred=[
             Looks(database, census).job(),
+            backfill_desk.job(),
             DeferredJob(name=RECONCILIATION_JOB, run=reconciliation.perform, deadline_seconds=RECONCILIATION_SECONDS),
         ],
         is_worker=is_worker,
@@ -228,6 +234,8 @@ def wire(
         flags=Flags(database, rollout),
         rollout=rollout,
         rollout_status=rollout_status,
+        rollout_desk=RolloutDesk(database, gates),
+        backfill_desk=backfill_desk,
         mismatches=mismatches,
         passwords=passwords,
         sign_in=sign_in,

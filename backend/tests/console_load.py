@@ -20,6 +20,16 @@ GROWING: Final = (
     "reconciliation_runs",
     "ledger_adjustments",
     "audit_events",
+    "evidence_buckets",
+    "evidence_subjects",
+    "delivery_buckets",
+    "monitor_decisions",
+    "census_runs",
+    "census_totals",
+    "arbiter_changes",
+    "rollout_holds",
+    "backfill_runs",
+    "backfill_requests",
     "console_sessions",
 )
 
@@ -95,6 +105,47 @@ _STATEMENTS: Final = (
     ledger_available, ledger_pending, arbiter, first_seen_at, last_seen_at)
     SELECT %(tenant_id)s, id, 'USD', 'available_diff', 1, 0, 0, 0, 'legacy', now() - n * INTERVAL '1 hour',
     now() - n * INTERVAL '1 hour' FROM loaded""",
+    """INSERT INTO evidence_buckets (tenant_id, stream, minute, instance, epoch, arbiter, flush_number, n, x,
+    flushed_at)
+    SELECT %(tenant_id)s, stream, date_trunc('minute', now()) - n * INTERVAL '1 minute', 1, 0, 'legacy', 1, 10,
+    (n %% 100 = 0)::INTEGER, now()
+    FROM generate_series(1, 14 * 1440) AS n,
+    unnest(ARRAY['t1_disputed', 't1_overpaid', 't1_refused', 't3_mismatch']) AS stream""",
+    """INSERT INTO evidence_subjects (tenant_id, stream, minute, epoch, arbiter, subject, currency, events, amount)
+    SELECT tenant_id, stream, minute, epoch, arbiter, 's' || extract(MINUTE FROM minute), 'USD', 1, 1
+    FROM evidence_buckets WHERE tenant_id = %(tenant_id)s AND x > 0""",
+    """INSERT INTO delivery_buckets (provider, minute, instance, result, is_credible, flush_number, n, flushed_at)
+    SELECT provider, date_trunc('minute', now()) - n * INTERVAL '1 minute', 1, 'valid', TRUE, 1, 5, now()
+    FROM generate_series(1, 7 * 1440) AS n, unnest(ARRAY['mockpsp', 'another', 'third']) AS provider""",
+    """INSERT INTO psp_accounts (account_id, tenant_id, provider) SELECT 'loaded-' || %(mark)s, %(tenant_id)s,
+    'mockpsp'""",
+    """INSERT INTO monitor_decisions (subject_kind, subject, tenant_id, trigger, verdict_before, verdict, actions,
+    is_automatic, is_rollback, evidence, thresholds, detector_version, lease_token, decided_at)
+    SELECT 'tenant', %(tenant_id)s::UUID::TEXT, %(tenant_id)s, 'T3', 'ok', 'light', '{}', FALSE, FALSE,
+    '{"sentences": {"en": "seen", "tr": "görüldü"}}', '{}', '1', 1, now() - n * INTERVAL '1 hour'
+    FROM generate_series(1, 2000) AS n""",
+    """INSERT INTO census_runs (tenant_id, state, is_scheduled, started_by, started_at, progressed_at, finished_at)
+    SELECT %(tenant_id)s, 'clean', TRUE, 'monitor', at, at, at
+    FROM generate_series(1, 3000) AS n, LATERAL (SELECT now() - n * INTERVAL '1 hour' AS at) AS moment""",
+    """INSERT INTO census_totals (tenant_id, run_id, currency, players, opened_wallets, transactions, legacy_available,
+    legacy_held, snapshot_available, snapshot_pending, folded_available, folded_pending, open_withdrawals)
+    SELECT tenant_id, id, 'USD', %(players)s, %(players)s, 1, 1, 1, 1, 1, 1, 1, 1
+    FROM census_runs WHERE tenant_id = %(tenant_id)s""",
+    """INSERT INTO arbiter_changes (tenant_id, kind, arbiter_before, arbiter, epoch, reason, actor_kind, actor_label,
+    is_automatic, is_fenced, fence_waited_ms, changed_at)
+    SELECT %(tenant_id)s, 'rehearsal', CASE n %% 2 WHEN 0 THEN 'legacy' ELSE 'ledger' END::ARBITER_SIDE,
+    CASE n %% 2 WHEN 0 THEN 'ledger' ELSE 'legacy' END::ARBITER_SIDE, 1000000 + n, 'a load', 'system', 'a load', FALSE,
+    TRUE, 1, now() - (3000 - n) * INTERVAL '1 minute'
+    FROM generate_series(1, 2000) AS n""",
+    """INSERT INTO rollout_holds (kind, tenant_id, reason, placed_by, placed_at, lifted_at, lifted_by, lift_reason)
+    SELECT 'hold', %(tenant_id)s, 'a load', 'a load', now(), now(), 'a load', 'a load'
+    FROM generate_series(1, 2000) AS n""",
+    """INSERT INTO backfill_runs (tenant_id, mode, state, phase, actor_kind, actor_label, runner, batch_size, rows_max,
+    arbiter, epoch, players_total, finished_at)
+    SELECT %(tenant_id)s, 'open', 'completed', 'done', 'operator', 'a load', 'a load', 1000, 0, 'legacy', 0, 1, now()
+    FROM generate_series(1, 3000) AS n""",
+    """INSERT INTO backfill_requests (tenant_id, is_dry_run, is_forced, state, actor_kind, actor_label, finished_at)
+    SELECT %(tenant_id)s, TRUE, FALSE, 'completed', 'admin', 'a load', now() FROM generate_series(1, 3000) AS n""",
     "DROP TABLE loaded",
 )
 

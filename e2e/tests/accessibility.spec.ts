@@ -5,6 +5,7 @@ import type { Page } from "@playwright/test";
 import { WithdrawalsPage } from "../pages/withdrawals";
 import { Caller, withdrawal } from "../support/api";
 import { expect, expectAccessible, test } from "../support/fixtures";
+import { service } from "../support/service";
 
 // A trace of so many pages takes longer than to look at them, and a failure says all there is to know.
 test.use({ trace: "off" });
@@ -38,6 +39,13 @@ const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
   webhooks: (page) => page.goto("/console/webhooks"),
   "webhooks, none": (page) => page.goto(`/console/webhooks?event=${randomUUID()}`),
   webhook: async (page) => page.goto(`/console/webhooks/${await first("/payments/events")}`),
+  rollout: (page) => page.goto("/console/rollout"),
+  "rollout, tenant": async (page) => {
+    await page.goto(`/console/rollout/${service().tenants.demo.id}`);
+    // What led there is loaded after the page.
+    await page.locator("#h-events").waitFor();
+  },
+  backfill: (page) => page.goto("/console/backfill"),
   "not found": (page) => page.goto(`/console/withdrawals/${randomUUID()}`),
 };
 
@@ -93,6 +101,15 @@ test("forms that come before a deed break none", async ({ people }) => {
 test("what others are shown breaks none", async ({ people }) => {
   const owner = await people.signedIn("owner");
   await owner.goto("/console/tenant");
+  await expectAccessible(owner);
+  await owner.goto(`/console/rollout/${service().tenants.demo.id}`);
+  await owner.locator("#h-events").waitFor();
+  await expectAccessible(owner);
+  await owner.goto(`/console/rollout/${service().tenants["demo-drift"].id}`);
+  await owner.locator("#h-events").waitFor();
+  await expectAccessible(owner);
+  await owner.goto("/console/backfill");
+  await owner.locator("summary").filter({ hasText: "Start a backfill" }).click();
   await expectAccessible(owner);
   const viewer = await people.signedIn("viewer");
   await viewer.goto("/console/withdrawals");

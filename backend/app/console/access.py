@@ -29,6 +29,11 @@ class Page(StrEnum):
     ADJUSTMENT_DECISIONS = "adjustment_decisions"
     WEBHOOKS = "webhooks"
     WEBHOOK_DEEDS = "webhook_deeds"
+    ROLLOUT = "rollout"
+    ROLLOUT_DELIVERIES = "rollout_deliveries"
+    ROLLOUT_DEEDS = "rollout_deeds"
+    BACKFILL = "backfill"
+    BACKFILL_DEEDS = "backfill_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
@@ -52,6 +57,12 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.ADJUSTMENT_DECISIONS: RECONCILERS | {Role.APPROVER},
     Page.WEBHOOKS: RECONCILERS,
     Page.WEBHOOK_DEEDS: RECONCILERS,
+    Page.ROLLOUT: EVERYBODY,
+    # A provider delivers for all tenants, so its numbers are nobody's but the platform's.
+    Page.ROLLOUT_DELIVERIES: frozenset({Role.OWNER}),
+    Page.ROLLOUT_DEEDS: frozenset({Role.OWNER}),
+    Page.BACKFILL: EVERYBODY,
+    Page.BACKFILL_DEEDS: frozenset({Role.OWNER}),
 }
 
 

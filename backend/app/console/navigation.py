@@ -21,4 +21,6 @@ ITEMS: Final = (
     Item(Page.ADJUSTMENTS, "/console/adjustments", "adjust", "j"),
     Item(Page.WEBHOOKS, "/console/webhooks", "inbox", "e"),
     Item(Page.PLAYERS, "/console/players", "people", "p"),
+    Item(Page.ROLLOUT, "/console/rollout", "route", "o"),
+    Item(Page.BACKFILL, "/console/backfill", "fill", "b"),
 )

@@ -6,11 +6,14 @@ from litestar import Router
 
 from backend.app.console import (
     adjustments,
+    backfill,
     finding_page,
     home,
     players,
     reconciliation,
     reconciliation_runs,
+    rollout,
+    rollout_page,
     sign_in,
     webhooks,
     withdrawal_bulk,
@@ -32,6 +35,9 @@ router: Final = Router(
         *adjustments.HANDLERS,
         *webhooks.HANDLERS,
         *players.HANDLERS,
+        *rollout.HANDLERS,
+        *rollout_page.HANDLERS,
+        *backfill.HANDLERS,
     ],
     include_in_schema=False,
 )

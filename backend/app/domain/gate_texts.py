@@ -203,7 +203,7 @@ def explain(result: GateResult, *, language: Language) -> str:
 def remedy(result: GateResult, *, language: Language) -> str:
     """One sentence on what to do; empty when there is nothing to be done."""
     text = TEXTS[result.gate, result.case]
-    return text.turkish_remedy if language is Language.TURKISH else text.english_remedy
+    return _filled(text.turkish_remedy if language is Language.TURKISH else text.english_remedy, result, tenant_id="")
 
 
 def command(result: GateResult, *, tenant_id: object) -> str:

@@ -13,7 +13,7 @@ signatures. A rollback acts on what is observed now, never on a verdict that is 
 import shlex
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from backend.app.domain.assessment import Assessment, Flag, Verdict
 from backend.app.domain.bucket import Stream, Trigger
@@ -107,6 +107,31 @@ _UNPROVEN: Final = {
     (Trigger.T2, 1): ((), (Action.CHECK_SECRET,)),
     (Trigger.T2, 2): ((), (Action.CHECK_SECRET, Action.RELAX_SIGNATURES, Action.ROTATE_SECRET)),
 }
+
+
+class MatrixRow(NamedTuple):
+    """One row of the matrix. is_paired: of streams that compare both sides. cells: what is done by itself and what is
+    recommended, for light, for high and sustained, and for critical; None where there is no such verdict.
+    """
+
+    trigger: Trigger
+    is_paired: bool
+    cells: tuple[tuple[tuple[Action, ...], tuple[Action, ...]] | None, ...]
+
+
+SEVERITIES: Final = (1, 2, 3)
+
+
+def matrix() -> tuple[MatrixRow, ...]:
+    """The matrix as it stands above, for showing it: for a tenant that is enforced and may be rolled back by itself."""
+    return tuple(
+        MatrixRow(trigger, is_paired, tuple(table.get((trigger, severity)) for severity in SEVERITIES))
+        for trigger in Trigger
+        for is_paired, table in ((True, _PROVEN), (False, _UNPROVEN))
+        if (trigger, SEVERITIES[0]) in table
+    )
+
+
 _STOPPING: Final = frozenset({Flag.TRAFFIC_DROP, Flag.BLIND, Flag.REVISED, Flag.GLOBAL_CAUSE})
 
 

@@ -4259,6 +4259,36 @@ CREATE TABLE public.backfill_errors (
     recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+CREATE TABLE public.backfill_requests (
+    id uuid DEFAULT public.uuid_v7() NOT NULL,
+    tenant_id uuid NOT NULL,
+    is_dry_run boolean NOT NULL,
+    is_forced boolean NOT NULL,
+    state text DEFAULT 'queued'::text NOT NULL,
+    reason text,
+    actor_kind text NOT NULL,
+    actor_id uuid,
+    actor_label text NOT NULL,
+    players_total bigint,
+    scanned bigint DEFAULT 0 NOT NULL,
+    created bigint DEFAULT 0 NOT NULL,
+    skipped_exists bigint DEFAULT 0 NOT NULL,
+    updated_forced bigint DEFAULT 0 NOT NULL,
+    errors bigint DEFAULT 0 NOT NULL,
+    differing bigint DEFAULT 0 NOT NULL,
+    rows_per_second integer,
+    throttled_by text,
+    result jsonb DEFAULT '{}'::jsonb NOT NULL,
+    error text,
+    asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT backfill_requests_forced_check CHECK ((is_dry_run OR (NOT is_forced))),
+    CONSTRAINT backfill_requests_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'refused'::text, 'failed'::text])))
+)
+WITH (fillfactor='50');
+
 CREATE TABLE public.census_accounts (
     tenant_id uuid NOT NULL,
     run_id uuid NOT NULL,
@@ -5085,6 +5115,9 @@ ALTER TABLE ONLY public.backfill_deferred
 ALTER TABLE ONLY public.backfill_errors
     ADD CONSTRAINT backfill_errors_pkey PRIMARY KEY (run_id, player_id, code);
 
+ALTER TABLE ONLY public.backfill_requests
+    ADD CONSTRAINT backfill_requests_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.backfill_runs
     ADD CONSTRAINT backfill_runs_pkey PRIMARY KEY (id);
 
@@ -5274,6 +5307,10 @@ CREATE INDEX audit_events_object_index ON public.audit_events USING btree (objec
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
 
+CREATE UNIQUE INDEX backfill_requests_open_key ON public.backfill_requests USING btree (tenant_id) WHERE (state = ANY (ARRAY['queued'::text, 'running'::text]));
+
+CREATE INDEX backfill_requests_tenant_index ON public.backfill_requests USING btree (tenant_id, id DESC);
+
 CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btree (tenant_id) WHERE (state = 'running'::text);
 
 CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
@@ -5404,6 +5441,8 @@ CREATE INDEX reconciliation_runs_parent_index ON public.reconciliation_runs USIN
 
 CREATE INDEX reconciliation_runs_tenant_index ON public.reconciliation_runs USING btree (tenant_id, id DESC);
 
+CREATE INDEX rollout_holds_history_index ON public.rollout_holds USING btree (tenant_id, id DESC);
+
 CREATE INDEX rollout_holds_tenant_index ON public.rollout_holds USING btree (tenant_id, id DESC) WHERE (lifted_at IS NULL);
 
 CREATE INDEX sign_in_failures_window_index ON public.sign_in_failures USING btree (window_started_at);
@@ -5481,6 +5520,9 @@ ALTER TABLE ONLY public.backfill_deferred
 
 ALTER TABLE ONLY public.backfill_errors
     ADD CONSTRAINT backfill_errors_run_fkey FOREIGN KEY (run_id) REFERENCES public.backfill_runs(id);
+
+ALTER TABLE ONLY public.backfill_requests
+    ADD CONSTRAINT backfill_requests_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
 
 ALTER TABLE ONLY public.backfill_runs
     ADD CONSTRAINT backfill_runs_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES public.tenants(id);
@@ -5794,6 +5836,8 @@ GRANT SELECT,INSERT ON TABLE public.audit_events TO hakem_service;
 GRANT SELECT ON TABLE public.backfill_deferred TO hakem_service;
 
 GRANT SELECT ON TABLE public.backfill_errors TO hakem_service;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE public.backfill_requests TO hakem_service;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.census_accounts TO hakem_service;
 

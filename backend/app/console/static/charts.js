@@ -1,6 +1,7 @@
 "use strict";
 
 // Draws every element with data-chart, which holds the numbers and the texts; colours come from the style sheet.
+const isCounted = (wanted) => wanted.series.some((line) => line.type === "bar");
 const charts = () => {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
@@ -20,13 +21,16 @@ const charts = () => {
         xAxis: { type: "category", data: wanted.labels, axisLabel: { hideOverlap: true, color: colour("--tblr-secondary") } },
         yAxis: {
           type: "value",
-          scale: true,
+          // Bars are counts: they stand on zero, and there is no half of one.
+          scale: !isCounted(wanted),
+          minInterval: isCounted(wanted) ? 1 : 0,
           axisLabel: { color: colour("--tblr-secondary") },
           splitLine: { lineStyle: { color: colour("--tblr-border-color") } },
         },
         series: wanted.series.map((line) => ({
           name: line.name,
           type: line.type ?? "line",
+          stack: line.stack,
           step: line.step ? "end" : false,
           showSymbol: false,
           data: line.values,

@@ -79,6 +79,44 @@ CREATE TABLE backfill_errors (
     CONSTRAINT backfill_errors_run_fkey FOREIGN KEY (run_id) REFERENCES backfill_runs (id)
 );
 
+-- What people asked for at the console, carried out by a job. Of a dry run this is all there is; a real one has its own run.
+CREATE TABLE backfill_requests (
+    id UUID NOT NULL DEFAULT uuid_v7(),
+    tenant_id UUID NOT NULL,
+    is_dry_run BOOLEAN NOT NULL,
+    is_forced BOOLEAN NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued',
+    reason TEXT,
+    actor_kind TEXT NOT NULL,
+    actor_id UUID,
+    actor_label TEXT NOT NULL,
+    players_total BIGINT,
+    scanned BIGINT NOT NULL DEFAULT 0,
+    created BIGINT NOT NULL DEFAULT 0,
+    skipped_exists BIGINT NOT NULL DEFAULT 0,
+    updated_forced BIGINT NOT NULL DEFAULT 0,
+    errors BIGINT NOT NULL DEFAULT 0,
+    differing BIGINT NOT NULL DEFAULT 0,
+    rows_per_second INTEGER,
+    throttled_by TEXT,
+    -- Of a dry run: the money by outcome and currency, and by name those who need a look.
+    result JSONB NOT NULL DEFAULT '{}',
+    error TEXT,
+    asked_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    started_at TIMESTAMPTZ,
+    -- Whoever works on it says so again and again.
+    updated_at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),
+    finished_at TIMESTAMPTZ,
+    CONSTRAINT backfill_requests_pkey PRIMARY KEY (id),
+    CONSTRAINT backfill_requests_tenant_fkey FOREIGN KEY (tenant_id) REFERENCES tenants (id),
+    CONSTRAINT backfill_requests_state_check CHECK (state IN ('queued', 'running', 'completed', 'refused', 'failed')),
+    -- Forcing is for whoever has a shell: a person at the console only looks at what it would do.
+    CONSTRAINT backfill_requests_forced_check CHECK (is_dry_run OR NOT is_forced)
+) WITH (fillfactor = 50);
+CREATE UNIQUE INDEX backfill_requests_open_key ON backfill_requests (tenant_id) WHERE state IN ('queued', 'running');
+CREATE INDEX backfill_requests_tenant_index ON backfill_requests (tenant_id, id DESC);
+
+GRANT SELECT, INSERT, UPDATE ON backfill_requests TO hakem_service;
 GRANT SELECT, INSERT ON backfill_runs TO hakem_service;
 -- Everything about a run but what it has done.
 GRANT UPDATE (state, runner, lease_token, batch_size, throttled_by, error, updated_at, finished_at) ON backfill_runs

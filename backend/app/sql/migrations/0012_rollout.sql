@@ -66,6 +66,7 @@ CREATE TABLE rollout_holds (
     )
 );
 CREATE INDEX rollout_holds_tenant_index ON rollout_holds (tenant_id, id DESC) WHERE lifted_at IS NULL;
+CREATE INDEX rollout_holds_history_index ON rollout_holds (tenant_id, id DESC);
 
 GRANT SELECT ON arbiter_changes, rollout_holds TO hakem_service;
 GRANT INSERT, UPDATE (lifted_at, lifted_by, lift_reason) ON rollout_holds TO hakem_service;

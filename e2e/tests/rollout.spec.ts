@@ -1,0 +1,77 @@
+import { RolloutPage } from "../pages/rollout";
+import { expect, test } from "../support/fixtures";
+import { service } from "../support/service";
+
+const ENFORCE = "Enforce: let the ledger decide";
+const ROLL_BACK = "Roll back to the legacy balance";
+
+// The demo's one tenant goes there and back: nobody else may flip it meanwhile.
+test.describe.configure({ mode: "serial" });
+
+test("a tenant is enforced and rolled back, each with its name typed", async ({ people }) => {
+  const owner = await people.signedIn("owner", { fresh: true });
+  const rollout = new RolloutPage(owner);
+  await rollout.openFleet();
+  await expect(owner.getByText(/The monitor (is alive|does not answer)/)).toBeVisible();
+  await rollout.rows.filter({ hasText: "demo-drift" }).first().waitFor();
+  await rollout.rows.getByRole("link", { name: "Demo", exact: true }).click();
+  await expect(owner.getByRole("heading", { level: 1 })).toHaveText("Demo");
+  await expect(rollout.arbiter).toContainText("Legacy balance");
+
+  // The wrong name does nothing.
+  await rollout.perform(ENFORCE, { reason: "gates were looked at", typed: "Demo with drift", waive: true });
+  await expect(rollout.refusal).toContainText("The name that was typed is not the tenant's.");
+  await expect(rollout.arbiter).toContainText("Legacy balance");
+
+  await rollout.open(service().tenants.demo.id);
+  await rollout.perform("Rehearse the way back", { reason: "before the first time" });
+  await expect(owner.getByRole("status").filter({ hasText: "nobody was judged by it" })).toBeVisible();
+
+  await rollout.perform(ENFORCE, { reason: "gates were looked at", typed: "Demo", waive: true });
+  await expect(owner.getByRole("status").filter({ hasText: "The ledger decides now" })).toBeVisible();
+  await expect(rollout.stage).toContainText("Enforced");
+  await expect(rollout.arbiter).toContainText("Ledger");
+  await expect(rollout.deed(ENFORCE)).toHaveCount(0);
+
+  await rollout.perform(ROLL_BACK, { reason: "a real try", typed: "Demo" });
+  await expect(owner.getByRole("status").filter({ hasText: "The legacy balance decides now" })).toBeVisible();
+  await expect(rollout.arbiter).toContainText("Legacy balance");
+  await expect(rollout.timeline.getByRole("listitem").filter({ hasText: "Rolled back" }).first()).toContainText("a real try");
+  await expect(rollout.timeline.getByRole("listitem").filter({ hasText: "Enforced" }).first()).toContainText(
+    "gates were looked at",
+  );
+});
+
+test("a tenant whose wallets differ cannot be enforced, and its page says why", async ({ people }) => {
+  const rollout = new RolloutPage(await people.signedIn("owner", { fresh: true }));
+  await rollout.open(service().tenants["demo-drift"].id);
+  await expect(rollout.deeds).toContainText("Not possible yet");
+  await expect(rollout.gates.getByRole("row").filter({ hasText: "Coverage" })).toContainText("hakem backfill");
+  await rollout.perform("Hold the tenant", { reason: "the drift is being looked into" });
+  await expect(rollout.stage).toContainText("Held");
+});
+
+test("a viewer sees where the tenant stands, and no buttons", async ({ people }) => {
+  const viewer = await people.signedIn("viewer");
+  const rollout = new RolloutPage(viewer);
+  await rollout.open(service().tenants.demo.id);
+  await expect(rollout.gates).toBeVisible();
+  await expect(rollout.deeds).toHaveCount(0);
+  await expect(viewer.getByRole("main").getByRole("button")).toHaveCount(0);
+  const drift = await viewer.request.get(`/console/rollout/${service().tenants["demo-drift"].id}`);
+  expect(drift.status()).toBe(404);
+});
+
+test("a dry run is started, and its counters come by themselves", async ({ people }) => {
+  const owner = await people.signedIn("owner", { fresh: true });
+  await owner.goto("/console/backfill");
+  await owner.getByText("Start a backfill").click();
+  await owner.getByLabel("Tenant", { exact: true }).selectOption({ label: "Demo with drift" });
+  await owner.getByLabel("Kind").selectOption({ label: "Dry run" });
+  await owner.getByRole("button", { name: "Start" }).click();
+  await expect(owner.getByRole("status").filter({ hasText: "The dry run was asked for" })).toBeVisible();
+  const run = owner.getByRole("region", { name: "Runs" }).getByRole("row").filter({ hasText: "Dry run" }).first();
+  await expect(run).toContainText("Completed", { timeout: 20_000 });
+  await run.getByText("Details").click();
+  await expect(run).toContainText("Would be opened: 23 players");
+});
