@@ -47,6 +47,7 @@ from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
 from backend.app.services.adjustments import Adjustments
+from backend.app.services.admin_desk import AdminDesk
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.attention import AttentionDesk
 from backend.app.services.audit import Audit
@@ -55,6 +56,7 @@ from backend.app.services.findings import Findings
 from backend.app.services.player_desk import PlayerDesk
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
+from backend.app.services.tenant_desk import TenantDesk
 from backend.app.services.tenants import Tenants
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
@@ -138,6 +140,8 @@ def build(
         "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
         "withdrawal_desk": WithdrawalDesk(database, core.payouts),
         "player_desk": PlayerDesk(database),
+        "admin_desk": AdminDesk(database),
+        "tenant_desk": TenantDesk(database),
         "attention_desk": AttentionDesk(database),
         "webhook_intake": webhook_intake,
         "inbox": core.inbox,

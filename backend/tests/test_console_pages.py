@@ -63,6 +63,22 @@ PLACES: Final = (
     Place(path="/players/{player}?before=3", page=Page.PLAYERS),
     Place(path="/players/{player}/explain", page=Page.PLAYERS),
     Place(path="/players/{player}/kyc", page=Page.PLAYER_KYC, is_form=True),
+    Place(path="/audit", page=Page.AUDIT),
+    Place(path="/audit?action=withdrawal.approved&date_from=2026-01-01", page=Page.AUDIT),
+    Place(path="/audit?actor=somebody@example.com", page=Page.AUDIT),
+    Place(path="/audit?object_id={withdrawal}", page=Page.AUDIT),
+    Place(path="/audit.csv?object_id={withdrawal}", page=Page.AUDIT_EXPORT),
+    Place(path="/admins", page=Page.ADMINS),
+    Place(path="/admins", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}", page=Page.ADMINS),
+    Place(path="/admins/{admin}/role", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/active", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/password", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/end-sessions", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/tenants", page=Page.TENANTS),
+    Place(path="/tenants", page=Page.TENANT_DEEDS, is_form=True),
+    Place(path="/tenants/{tenant}", page=Page.TENANTS),
+    Place(path="/tenants/{tenant}/name", page=Page.TENANT_DEEDS, is_form=True),
 )
 PAGES: Final = tuple(place for place in PLACES if not place.is_form)
 FORMS: Final = tuple(place for place in PLACES if place.is_form)
@@ -82,6 +98,7 @@ class World:
     owner: Owner
     here: Load
     other_tenant_id: UUID
+    admin_id: UUID
     app: Litestar
 
     async def browser(self, role: Role, *, tenant_id: UUID | None = None) -> Browser:
@@ -91,7 +108,12 @@ class World:
 
     def path(self, place: Place) -> str:
         """The place's address."""
-        return place.path.format(withdrawal=self.here.withdrawal_id, player=self.here.player_id)
+        return place.path.format(
+            withdrawal=self.here.withdrawal_id,
+            player=self.here.player_id,
+            tenant=self.here.tenant_id,
+            admin=self.admin_id,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +124,16 @@ async def world(server: Any) -> AsyncIterator[World]:
         tenant_id = await make_tenant(owner)
         here = await load(owner, tenant_id, players=3_000, withdrawals=60_000, transactions=60_000)
         app = client._transport.app  # type: ignore[attr-defined]  # httpx keeps it there
-        yield World(http=client, owner=owner, here=here, other_tenant_id=await make_tenant(owner), app=app)
+        somebody = await console_browser.sign_in(client, owner, Role.VIEWER, tenant_id)
+        assert somebody.admin_id is not None
+        yield World(
+            http=client,
+            owner=owner,
+            here=here,
+            other_tenant_id=await make_tenant(owner),
+            admin_id=somebody.admin_id,
+            app=app,
+        )
     server.drop(database)
 
 
@@ -169,13 +200,14 @@ async def test_page_offers_only_what_its_reader_may(world: World) -> None:
         assert ("/console/withdrawals/" in player.text) is may(role, Page.WITHDRAWALS), role
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if "{" in place.path], ids=name_of)
+# In the audit an id is looked for, and not found is an empty list.
+@pytest.mark.parametrize("place", [place for place in PLACES if "{" in place.path.partition("?")[0]], ids=name_of)
 async def test_another_tenants_object_is_not_found(world: World, place: Place) -> None:
     stranger = await world.browser(Role.TENANT_ADMIN, tenant_id=world.other_tenant_id)
     chosen = await world.browser(Role.OWNER)
     assert (await chosen.send("/tenant", {"tenant_id": world.other_tenant_id})).status_code == 303
     fields: dict[str, object] = {"action": "approve", "version": 1, "key": new_key(), "status": "verified"}
-    for browser in (stranger, chosen):
+    for browser in (stranger, chosen) if may(Role.TENANT_ADMIN, place.page) else (chosen,):
         path = world.path(place)
         answer = await (browser.send(path, fields) if place.is_form else browser.get(path))
         assert answer.status_code == 404
@@ -193,12 +225,14 @@ async def test_object_that_does_not_exist_is_a_page_that_says_so(world: World, t
 
 async def test_another_tenants_rows_are_in_no_list(world: World) -> None:
     stranger = await world.browser(Role.TENANT_ADMIN, tenant_id=world.other_tenant_id)
-    for path in ("/withdrawals", "/players", "/players?q=p1", "", "/withdrawals?state=requested"):
+    for path in ("/withdrawals", "/players", "/players?q=p1", "", "/withdrawals?state=requested", "/audit"):
         answer = await stranger.get(path)
         assert answer.status_code == 200
         assert "@example.com" not in answer.text.replace(stranger.email, ""), path
     export = await stranger.get("/withdrawals.csv")
     assert len(export.text.splitlines()) == 1
+    (_, own_export) = (await stranger.get("/audit.csv")).text.splitlines()
+    assert "audit.exported" in own_export
     for id_ in (world.here.withdrawal_id, world.here.player_id):
         found = await stranger.get("/search", q=id_)
         assert found.headers["location"] == f"/console/players?q={id_}"
@@ -458,6 +492,11 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         f"/withdrawals/{tx_id}",
         f"/withdrawals/{tx_id}/live",
         "/players",
+        "/audit",
+        f"/audit?object_id={tx_id}",
+        "/admins",
+        "/tenants",
+        f"/tenants/{tenant_id}",
     ]
     paths += [f"/players/{player.id}", f"/players/{player.id}/explain"]
     shown = 0
@@ -470,6 +509,9 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         shown += answer.text.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&gt;&lt;img")
     assert shown > 15
     echoed = await browser.get("/players", q=HOSTILE)
+    assert "<script>alert" not in echoed.text
+    echoed = await browser.get("/audit", actor=HOSTILE, action=HOSTILE, object_id=HOSTILE, date_from=HOSTILE)
+    assert echoed.status_code == 200
     assert "<script>alert" not in echoed.text
     echoed = await browser.get("/withdrawals", method=HOSTILE, player_id=HOSTILE, state=HOSTILE, after=HOSTILE)
     assert echoed.status_code == 200

@@ -22,9 +22,16 @@ class Page(StrEnum):
     WITHDRAWAL_EXPORT = "withdrawal_export"
     PLAYERS = "players"
     PLAYER_KYC = "player_kyc"
+    AUDIT = "audit"
+    AUDIT_EXPORT = "audit_export"
+    ADMINS = "admins"
+    ADMIN_DEEDS = "admin_deeds"
+    TENANTS = "tenants"
+    TENANT_DEEDS = "tenant_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
+MANAGERS: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN})
 FINANCE: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.APPROVER})
 
 ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
@@ -37,6 +44,12 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.WITHDRAWAL_EXPORT: FINANCE,
     Page.PLAYERS: EVERYBODY,
     Page.PLAYER_KYC: frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE}),
+    Page.AUDIT: EVERYBODY,
+    Page.AUDIT_EXPORT: EVERYBODY,
+    Page.ADMINS: MANAGERS,
+    Page.ADMIN_DEEDS: MANAGERS,
+    Page.TENANTS: frozenset({Role.OWNER}),
+    Page.TENANT_DEEDS: frozenset({Role.OWNER}),
 }
 
 

@@ -18,4 +18,7 @@ ITEMS: Final = (
     Item(Page.HOME, "/console", "home", "h"),
     Item(Page.WITHDRAWALS, "/console/withdrawals", "out", "w"),
     Item(Page.PLAYERS, "/console/players", "people", "p"),
+    Item(Page.AUDIT, "/console/audit", "book", "a"),
+    Item(Page.ADMINS, "/console/admins", "person", "u"),
+    Item(Page.TENANTS, "/console/tenants", "building", "t"),
 )

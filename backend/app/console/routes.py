@@ -4,7 +4,18 @@ from typing import Final
 
 from litestar import Router
 
-from backend.app.console import home, players, sign_in, withdrawal_bulk, withdrawal_page, withdrawals
+from backend.app.console import (
+    admin_page,
+    admins,
+    audit,
+    home,
+    players,
+    sign_in,
+    tenants,
+    withdrawal_bulk,
+    withdrawal_page,
+    withdrawals,
+)
 
 router: Final = Router(
     "/console",
@@ -15,6 +26,10 @@ router: Final = Router(
         *withdrawal_page.HANDLERS,
         *withdrawal_bulk.HANDLERS,
         *players.HANDLERS,
+        *audit.HANDLERS,
+        *admins.HANDLERS,
+        *admin_page.HANDLERS,
+        *tenants.HANDLERS,
     ],
     include_in_schema=False,
 )

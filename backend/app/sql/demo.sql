@@ -163,7 +163,15 @@ moved_players AS (
     WHERE tenant_id = ANY(%(tenant_ids)b)
 )
 
-UPDATE audit_events SET recorded_at = pg_temp.demo_past(recorded_at)
+UPDATE audit_events
+SET
+    recorded_at = pg_temp.demo_past(recorded_at),
+    -- Ids are in the order of time (see uuid_v7): the first 48 bits are the milliseconds.
+    id = encode(
+        substr(int8send(floor(extract(EPOCH FROM pg_temp.demo_past(recorded_at)) * 1000)::BIGINT), 3)
+        || substr(uuid_send(id), 7),
+        'hex'
+    )::UUID
 WHERE tenant_id = ANY(%(tenant_ids)b);
 
 -- name: move_ledger
