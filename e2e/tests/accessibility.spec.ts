@@ -29,6 +29,9 @@ const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
   "players, none": (page) => page.goto(`/console/players?q=${randomUUID()}@nobody.example`),
   player: async (page) => page.goto(`/console/players/${await aPlayer()}`),
   explanation: async (page) => page.goto(`/console/players/${await aPlayer()}/explain`),
+  audit: (page) => page.goto("/console/audit"),
+  "audit, none": (page) => page.goto(`/console/audit?object_id=${randomUUID()}`),
+  "audit, day that is none": (page) => page.goto("/console/audit?date_from=yesterday&action=nobody.knows"),
   "not found": (page) => page.goto(`/console/withdrawals/${randomUUID()}`),
 };
 
@@ -79,6 +82,14 @@ test("what others are shown breaks none", async ({ people }) => {
   const owner = await people.signedIn("owner");
   await owner.goto("/console/tenant");
   await expectAccessible(owner);
+  for (const path of ["admins", "tenants"]) {
+    await owner.goto(`/console/${path}`);
+    await owner.locator("details.fold > summary").click();
+    await expectAccessible(owner);
+    await owner.getByRole("table").getByRole("link").first().click();
+    for (const deed of await owner.locator("details.deed > summary").all()) await deed.click();
+    await expectAccessible(owner);
+  }
   const viewer = await people.signedIn("viewer");
   await viewer.goto("/console/withdrawals");
   await expectAccessible(viewer);

@@ -174,6 +174,16 @@ SET
     )::UUID
 WHERE tenant_id = ANY(%(tenant_ids)b);
 
+-- name: note_sign_ins
+-- Whoever did something had signed in to do it.
+UPDATE admins AS admin
+SET last_signed_in_at = (
+    SELECT max(event.recorded_at)
+    FROM audit_events AS event
+    WHERE event.tenant_id = admin.tenant_id AND event.actor_id = admin.id
+)
+WHERE admin.tenant_id = ANY(%(tenant_ids)b);
+
 -- name: move_ledger
 -- The ledger and its evidence: when, and nothing else.
 WITH moved_wallets AS (
