@@ -134,6 +134,7 @@ def families() -> Iterator[str]:
     yield from (f"object.{each}" for each in audited_objects())
     for each in ("activated", "created", "deactivated", "password_set", "role_changed", "sessions_ended"):
         yield f"flash.admin.{each}"
+    yield from ("switch.on", "switch.off", "admin.active", "admin.inactive")
     for each in ("activate", "deactivate"):
         yield from (f"admin.{each}", f"admin.{each}.means", f"admin.{each}.confirm")
     # What the database answers to a decision about an adjustment (ledger_adjustment_v1).
