@@ -47,6 +47,7 @@ from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
 from backend.app.services.adjustments import Adjustments
+from backend.app.services.admin_desk import AdminDesk
 from backend.app.services.admins import Admins, system_actor
 from backend.app.services.attention import AttentionDesk
 from backend.app.services.audit import Audit
@@ -56,6 +57,7 @@ from backend.app.services.player_desk import PlayerDesk
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
 from backend.app.services.reconciliation_desk import ReconciliationDesk
+from backend.app.services.tenant_desk import TenantDesk
 from backend.app.services.tenants import Tenants
 from backend.app.services.webhook_desk import WebhookDesk
 from backend.app.services.webhook_secrets import WebhookSecrets
@@ -140,6 +142,8 @@ def build(
         "finance": Finance(database, core.payouts, core.mismatches, four_eyes_threshold=settings.four_eyes_threshold),
         "withdrawal_desk": WithdrawalDesk(database, core.payouts),
         "player_desk": PlayerDesk(database),
+        "admin_desk": AdminDesk(database),
+        "tenant_desk": TenantDesk(database),
         "attention_desk": AttentionDesk(database),
         "reconciliation_desk": ReconciliationDesk(database),
         "webhook_desk": WebhookDesk(database),

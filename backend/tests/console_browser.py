@@ -6,6 +6,7 @@ Sessions are made by SQL, so that a test about a page does not depend on signing
 import html
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID, uuid4
@@ -42,13 +43,13 @@ class Browser:
         return await self.http.get(f"{ORIGIN}{CONSOLE}{path}", params=params or None, headers=self._headers(headers))
 
     async def send(
-        self, path: str, fields: dict[str, object] | None = None, *, headers: dict[str, str] | None = None
+        self, path: str, fields: Mapping[str, object] | None = None, *, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         """POST a form as the console's own pages do."""
         return await self.raw(path, {**(fields or {}), "form_token": form_token(self.token)}, headers=headers)
 
     async def raw(
-        self, path: str, fields: dict[str, object], *, headers: dict[str, str] | None = None
+        self, path: str, fields: Mapping[str, object], *, headers: dict[str, str] | None = None
     ) -> httpx.Response:
         """POST exactly these fields; a list is several of one name."""
         data = {name: value if isinstance(value, list) else str(value) for name, value in fields.items()}

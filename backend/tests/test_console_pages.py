@@ -100,6 +100,22 @@ PLACES: Final = (
     Place(path="/backfill", page=Page.BACKFILL),
     Place(path="/backfill/runs?beat=1", page=Page.BACKFILL),
     Place(path="/backfill/ask", page=Page.BACKFILL_DEEDS, is_form=True),
+    Place(path="/audit", page=Page.AUDIT),
+    Place(path="/audit?action=withdrawal.approved&date_from=2026-01-01", page=Page.AUDIT),
+    Place(path="/audit?actor=somebody@example.com", page=Page.AUDIT),
+    Place(path="/audit?object_id={withdrawal}", page=Page.AUDIT),
+    Place(path="/audit.csv?object_id={withdrawal}", page=Page.AUDIT_EXPORT),
+    Place(path="/admins", page=Page.ADMINS),
+    Place(path="/admins", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}", page=Page.ADMINS),
+    Place(path="/admins/{admin}/role", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/active", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/password", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/admins/{admin}/end-sessions", page=Page.ADMIN_DEEDS, is_form=True),
+    Place(path="/tenants", page=Page.TENANTS),
+    Place(path="/tenants", page=Page.TENANT_DEEDS, is_form=True),
+    Place(path="/tenants/{tenant}", page=Page.TENANTS),
+    Place(path="/tenants/{tenant}/name", page=Page.TENANT_DEEDS, is_form=True),
 )
 PAGES: Final = tuple(place for place in PLACES if not place.is_form)
 FORMS: Final = tuple(place for place in PLACES if place.is_form)
@@ -119,6 +135,7 @@ class World:
     owner: Owner
     here: Load
     other_tenant_id: UUID
+    admin_id: UUID
     app: Litestar
 
     async def browser(self, role: Role, *, tenant_id: UUID | None = None) -> Browser:
@@ -137,6 +154,7 @@ class World:
             adjustment=here.adjustment_id,
             event=here.event_id,
             tenant=here.tenant_id,
+            admin=self.admin_id,
         )
 
 
@@ -148,7 +166,16 @@ async def world(server: Any) -> AsyncIterator[World]:
         tenant_id = await make_tenant(owner)
         here = await load(owner, tenant_id, players=3_000, withdrawals=60_000, transactions=60_000)
         app = client._transport.app  # type: ignore[attr-defined]  # httpx keeps it there
-        yield World(http=client, owner=owner, here=here, other_tenant_id=await make_tenant(owner), app=app)
+        somebody = await console_browser.sign_in(client, owner, Role.VIEWER, tenant_id)
+        assert somebody.admin_id is not None
+        yield World(
+            http=client,
+            owner=owner,
+            here=here,
+            other_tenant_id=await make_tenant(owner),
+            admin_id=somebody.admin_id,
+            app=app,
+        )
     server.drop(database)
 
 
@@ -218,6 +245,7 @@ async def test_page_offers_only_what_its_reader_may(world: World) -> None:
         assert ('href="/console/webhooks"' in home.text) is may(role, Page.WEBHOOKS), role
 
 
+# In the audit an id is looked for, and not found is an empty list.
 @pytest.mark.parametrize("place", [place for place in PLACES if "{" in place.path.partition("?")[0]], ids=name_of)
 async def test_another_tenants_object_is_not_found(world: World, place: Place) -> None:
     stranger = await world.browser(Role.TENANT_ADMIN, tenant_id=world.other_tenant_id)
@@ -254,6 +282,10 @@ async def test_another_tenants_rows_are_in_no_list(world: World) -> None:
         assert not re.search(r'href="/console/[a-z/]+/[0-9a-f]{8}-', answer.text), path
     for path in ("/withdrawals.csv", "/reconciliation.csv?status=any"):
         assert len((await stranger.get(path)).text.splitlines()) == 1
+    audited = await stranger.get("/audit")
+    assert "@example.com" not in audited.text.replace(stranger.email, "")
+    (_, own_export) = (await stranger.get("/audit.csv")).text.splitlines()
+    assert "audit.exported" in own_export
     for id_ in (world.here.withdrawal_id, world.here.player_id):
         found = await stranger.get("/search", q=id_)
         assert found.headers["location"] == f"/console/players?q={id_}"
@@ -539,6 +571,11 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
         f"/withdrawals/{tx_id}",
         f"/withdrawals/{tx_id}/live",
         "/players",
+        "/audit",
+        f"/audit?object_id={tx_id}",
+        "/admins",
+        "/tenants",
+        f"/tenants/{tenant_id}",
     ]
     paths += [f"/players/{player.id}", f"/players/{player.id}/explain"]
     paths += [
@@ -562,6 +599,9 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
     for path in ("/reconciliation", "/webhooks", "/adjustments"):
         echoed = await browser.get(path, status=HOSTILE, type=HOSTILE, provider=HOSTILE, event=HOSTILE, run=HOSTILE)
         assert (echoed.status_code, "<script>alert" in echoed.text) == (200, False), path
+    echoed = await browser.get("/audit", actor=HOSTILE, action=HOSTILE, object_id=HOSTILE, date_from=HOSTILE)
+    assert echoed.status_code == 200
+    assert "<script>alert" not in echoed.text
     echoed = await browser.get("/withdrawals", method=HOSTILE, player_id=HOSTILE, state=HOSTILE, after=HOSTILE)
     assert echoed.status_code == 200
     assert "<script>alert" not in echoed.text

@@ -17,6 +17,7 @@ from backend.app.console.list_filter import AGES
 from backend.app.console.navigation import ITEMS
 from backend.app.console.text import LANGUAGES, Language
 from backend.app.domain.adjustment import AdjustmentDecided, AdjustmentRefused, AdjustmentStatus, PaymentNotOpen
+from backend.app.domain.audit import ActorKind
 from backend.app.domain.finance import Sort
 from backend.app.domain.finding import (
     FindingChanged,
@@ -26,6 +27,7 @@ from backend.app.domain.finding import (
     ResolutionCode,
     Severity,
 )
+from backend.app.domain.flags import Flag, FlagSource
 from backend.app.domain.identity import Role
 from backend.app.domain.ledger import Arbiter, TransactionType
 from backend.app.domain.payout import AttemptState
@@ -85,6 +87,40 @@ def test_text_that_a_template_names_exists(path: Path, key: str) -> None:
     assert key in text.catalogue("en"), path
 
 
+def sources_that_audit() -> Iterator[str]:
+    """The text of everything that may write the audit."""
+    app = Path(render.__file__).parent.parent
+    for path in sorted([*(app / "services").glob("*.py"), *(app / "sql").rglob("*.sql")]):
+        if path.name != "schema.sql":
+            yield path.read_text("utf-8")
+
+
+def audited_actions() -> set[str]:
+    """Every deed that the code names, whole: `<object>.<past tense>`."""
+    found: set[str] = set()
+    for source in sources_that_audit():
+        found.update(re.findall(r"""\baction=["']([a-z_]+\.[a-z_]+)["']""", source))
+        found.update(re.findall(r"""_entry\(hold, ["']([a-z_]+\.[a-z_]+)["']""", source))
+        for insert in re.findall(r"INSERT INTO audit_events.*?;", source, flags=re.DOTALL):
+            found.update(re.findall(r"'([a-z_]+\.[a-z_]+)'", insert))
+    return found | {"player.registered", "arbiter.changed", "arbiter.rehearsed"}
+
+
+def audited_objects() -> set[str]:
+    """Every kind of object that the code names in a deed."""
+    found: set[str] = set()
+    for source in sources_that_audit():
+        found.update(re.findall(r"""\bobject_kind=["']([a-z_]+)["']""", source))
+    return found
+
+
+def test_deeds_are_found_in_the_code() -> None:
+    assert {"admin.changed", "withdrawals.exported", "flag.changed", "finding.resolved", "rollout_hold.lifted"} <= (
+        audited_actions()
+    )
+    assert {"admin", "rollout_hold", "monitor_decision"} <= audited_objects()
+
+
 def families() -> Iterator[str]:
     """Every key that is made of a code."""
     yield from (f"state.{each}" for each in WithdrawalState)
@@ -125,6 +161,20 @@ def families() -> Iterator[str]:
         yield f"refusal.{refused.error_code}"
     yield from (f"event.deed.finding.{each}" for each in ("assigned", "noted", "resolved", "reopened", "replayed"))
     yield from (f"event.deed.psp_event.{each}" for each in ("reprocessed", "pulled"))
+    yield from (f"actor.{each}" for each in ActorKind)
+    yield from (f"role.{each}.means" for each in Role)
+    yield from (f"source.{each}" for each in FlagSource)
+    yield from (f"flag.{each}" for each in Flag)
+    yield from (f"event.deed.{each}" for each in audited_actions())
+    yield from (f"object.{each.partition('.')[0]}" for each in audited_actions())
+    yield from (f"object.{each}" for each in audited_objects())
+    for each in ("activated", "created", "deactivated", "password_set", "role_changed", "sessions_ended"):
+        yield f"flash.admin.{each}"
+    yield from ("switch.on", "switch.off", "admin.active", "admin.inactive")
+    for each in ("activate", "deactivate"):
+        yield from (f"admin.{each}", f"admin.{each}.means", f"admin.{each}.confirm")
+    # What the database answers to a decision about an adjustment (ledger_adjustment_v1).
+    yield from (f"event.deed.adjustment.{each}" for each in ("applied", "refused", "rejected"))
     for each in ADMIN_ACTIONS:
         yield from (f"action.{each}", f"action.{each}.means", f"action.{each}.confirm")
     for each in ADMIN_ACTIONS:

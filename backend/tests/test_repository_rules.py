@@ -24,6 +24,7 @@ EXCEPTIONS: Final = {
     "admin_repo.find_credentials": "an admin signs in by an address that is unique on the platform",
     "admin_repo.identify": "finds out which tenant a token's admin belongs to",
     "admin_repo.lock_owners": "owners belong to no tenant",
+    "admin_repo.note_sign_in": "belongs to signing in, where the admin is known by id alone",
     "admin_repo.upgrade_hash": "belongs to signing in, where the admin is known by id alone",
     "backfill_desk_repo.begin_request": "a job knows its request by the id, and finds out whose it is",
     "backfill_repo.committing_later": "sets the session's mode; reads no table",

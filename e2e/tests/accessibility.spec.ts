@@ -46,6 +46,9 @@ const PAGES: Record<string, (page: Page) => Promise<unknown>> = {
     await page.locator("#h-events").waitFor();
   },
   backfill: (page) => page.goto("/console/backfill"),
+  audit: (page) => page.goto("/console/audit"),
+  "audit, none": (page) => page.goto(`/console/audit?object_id=${randomUUID()}`),
+  "audit, day that is none": (page) => page.goto("/console/audit?date_from=yesterday&action=nobody.knows"),
   "not found": (page) => page.goto(`/console/withdrawals/${randomUUID()}`),
 };
 
@@ -111,6 +114,14 @@ test("what others are shown breaks none", async ({ people }) => {
   await owner.goto("/console/backfill");
   await owner.locator("summary").filter({ hasText: "Start a backfill" }).click();
   await expectAccessible(owner);
+  for (const path of ["admins", "tenants"]) {
+    await owner.goto(`/console/${path}`);
+    await owner.locator("details.fold > summary").click();
+    await expectAccessible(owner);
+    await owner.getByRole("table").getByRole("link").first().click();
+    for (const deed of await owner.locator("details.deed > summary").all()) await deed.click();
+    await expectAccessible(owner);
+  }
   const viewer = await people.signedIn("viewer");
   await viewer.goto("/console/withdrawals");
   await expectAccessible(viewer);

@@ -13,7 +13,7 @@ from backend.app.api.auth import Email, NewPassword
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
 from backend.app.api.lists import Limit, Offset
 from backend.app.api.responses import problems
-from backend.app.api.schemas import LIMIT_DEFAULT, Page, PageMeta
+from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, Page, PageMeta
 from backend.app.domain.admin import Admin, AdminNotFound, ChangeAdmin, CreateAdmin, tenant_of_new_admin
 from backend.app.domain.email import parse_email
 from backend.app.domain.identity import AdminIdentity, Role
@@ -22,6 +22,7 @@ from backend.app.services.admins import Admins
 
 AnyRequest = Request[Any, Any, Any]
 
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=PRINTABLE)]
 AdminId = Annotated[str, PathParameter(description="The admin", schema_extra={"format": "uuid"})]
 
 
@@ -42,6 +43,19 @@ class AdminChange(msgspec.Struct, kw_only=True):
     password: NewPassword | None = None
     role: Role | None = None
     is_active: bool | None = None
+    reason: Reason | None = None
+
+
+class SessionsEnd(msgspec.Struct, kw_only=True):
+    """Why somebody is signed out."""
+
+    reason: Reason | None = None
+
+
+class SessionsEnded(msgspec.Struct, kw_only=True):
+    """How many sessions there were."""
+
+    ended: int
 
 
 class AdminOut(msgspec.Struct, kw_only=True):
@@ -90,7 +104,9 @@ async def post_admin(request: AnyRequest, data: JSONBody[AdminIn], admins: Named
 async def patch_admin(
     request: AnyRequest, admin_id: AdminId, data: JSONBody[AdminChange], admins: NamedDependency[Admins]
 ) -> AdminOut:
-    """Takes effect at the admin's next request. The last active owner cannot be deactivated (409 LAST_OWNER)."""
+    """Takes effect at the admin's next request. The last active owner cannot be deactivated (409 LAST_OWNER), and
+    nobody changes their own role (403 OWN_ACCOUNT).
+    """
     by: AdminIdentity = request.user
     admin = await admins.change(
         by.scope_tenant_id,
@@ -100,11 +116,32 @@ async def patch_admin(
             password=None if data.password is None else parse_password(data.password),
             role=data.role,
             is_active=data.is_active,
+            reason=data.reason,
         ),
         by=by,
         actor=actor_of(request),
     )
     return _admin_out(admin)
+
+
+@post(
+    "/{admin_id:str}/end-sessions",
+    status_code=200,
+    responses=problems(400, 401, 403, 404, 413, 422),
+    summary="Sign an admin out of the console",
+)
+async def post_end_sessions(
+    request: AnyRequest, admin_id: AdminId, data: JSONBody[SessionsEnd], admins: NamedDependency[Admins]
+) -> SessionsEnded:
+    """Ends every session at the console. Tokens of this API are not sessions: deactivate the account to stop those."""
+    by: AdminIdentity = request.user
+    ended = await admins.end_sessions(
+        by.scope_tenant_id,
+        admin_id=path_uuid(admin_id, missing=AdminNotFound()),
+        reason=data.reason,
+        actor=actor_of(request),
+    )
+    return SessionsEnded(ended=ended)
 
 
 def _admin_out(admin: Admin) -> AdminOut:
@@ -123,7 +160,7 @@ router: Final = Router(
     "/admins",
     guards=[require_admin(Role.TENANT_ADMIN)],
     parameters=TENANT_PARAMETERS,
-    route_handlers=[list_admins, post_admin, patch_admin],
+    route_handlers=[list_admins, post_admin, patch_admin, post_end_sessions],
     tags=["admins"],
     security=[{"bearer": []}],
 )

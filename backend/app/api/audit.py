@@ -46,6 +46,7 @@ class AuditEventOut(msgspec.Struct, kw_only=True):
     before: State | None
     after: State | None
     request_id: str | None
+    client_address: str | None
     recorded_at: datetime
 
 
@@ -104,6 +105,7 @@ def _event_out(event: AuditEvent) -> AuditEventOut:
         before=event.state_before,
         after=event.state_after,
         request_id=event.request_id,
+        client_address=event.client_address,
         recorded_at=event.recorded_at,
     )
 

@@ -86,6 +86,7 @@ def actor_of(request: Request[Any, Any, Any]) -> Actor:
         actor_id=admin.admin_id,
         label=admin.email,
         request_id=request_id_of(request),
+        client_address=request.client.host if request.client else None,
     )
 
 

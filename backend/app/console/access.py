@@ -34,9 +34,16 @@ class Page(StrEnum):
     ROLLOUT_DEEDS = "rollout_deeds"
     BACKFILL = "backfill"
     BACKFILL_DEEDS = "backfill_deeds"
+    AUDIT = "audit"
+    AUDIT_EXPORT = "audit_export"
+    ADMINS = "admins"
+    ADMIN_DEEDS = "admin_deeds"
+    TENANTS = "tenants"
+    TENANT_DEEDS = "tenant_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
+MANAGERS: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN})
 FINANCE: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.APPROVER})
 RECONCILERS: Final = frozenset({Role.OWNER, Role.TENANT_ADMIN, Role.FINANCE, Role.RECON})
 
@@ -63,6 +70,12 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.ROLLOUT_DEEDS: frozenset({Role.OWNER}),
     Page.BACKFILL: EVERYBODY,
     Page.BACKFILL_DEEDS: frozenset({Role.OWNER}),
+    Page.AUDIT: EVERYBODY,
+    Page.AUDIT_EXPORT: EVERYBODY,
+    Page.ADMINS: MANAGERS,
+    Page.ADMIN_DEEDS: MANAGERS,
+    Page.TENANTS: frozenset({Role.OWNER}),
+    Page.TENANT_DEEDS: frozenset({Role.OWNER}),
 }
 
 

@@ -23,4 +23,7 @@ ITEMS: Final = (
     Item(Page.PLAYERS, "/console/players", "people", "p"),
     Item(Page.ROLLOUT, "/console/rollout", "route", "o"),
     Item(Page.BACKFILL, "/console/backfill", "fill", "b"),
+    Item(Page.AUDIT, "/console/audit", "book", "a"),
+    Item(Page.ADMINS, "/console/admins", "person", "u"),
+    Item(Page.TENANTS, "/console/tenants", "building", "t"),
 )

@@ -6,6 +6,9 @@ from litestar import Router
 
 from backend.app.console import (
     adjustments,
+    admin_page,
+    admins,
+    audit,
     backfill,
     finding_page,
     home,
@@ -15,6 +18,7 @@ from backend.app.console import (
     rollout,
     rollout_page,
     sign_in,
+    tenants,
     webhooks,
     withdrawal_bulk,
     withdrawal_page,
@@ -38,6 +42,10 @@ router: Final = Router(
         *rollout.HANDLERS,
         *rollout_page.HANDLERS,
         *backfill.HANDLERS,
+        *audit.HANDLERS,
+        *admins.HANDLERS,
+        *admin_page.HANDLERS,
+        *tenants.HANDLERS,
     ],
     include_in_schema=False,
 )

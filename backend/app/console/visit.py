@@ -106,7 +106,13 @@ def actor_of(request: AnyRequest) -> Actor:
     """Who asks, for the audit."""
     admin = admin_of(request)
     request_id: str | None = request.scope.get("request_id")  # type: ignore[assignment]  # ours
-    return Actor(kind=ActorKind.ADMIN, actor_id=admin.admin_id, label=admin.email, request_id=request_id)
+    return Actor(
+        kind=ActorKind.ADMIN,
+        actor_id=admin.admin_id,
+        label=admin.email,
+        request_id=request_id,
+        client_address=request.client.host if request.client else None,
+    )
 
 
 def new_form_secret() -> str:

@@ -34,6 +34,22 @@ class LastOwner(AppError):
     title = "The last active owner cannot be deactivated"
 
 
+class AdminChanged(AppError):
+    """409: somebody changed the account since it was looked at."""
+
+    error_code = "ADMIN_CHANGED"
+    status = 409
+    title = "The account was changed meanwhile"
+
+
+class OwnAccount(AppError):
+    """403: nobody gives themselves another role."""
+
+    error_code = "OWN_ACCOUNT"
+    status = 403
+    title = "Another admin has to do this to one's own account"
+
+
 class Admin(NamedTuple):
     """One admin, in the order of the query's columns."""
 
@@ -64,12 +80,16 @@ class CreateAdmin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeAdmin:
-    """What to change of an admin; None leaves it."""
+    """What to change of an admin; None leaves it. reason: for the audit. seen_at: the account's `updated_at` as it was
+    looked at; None changes it however it is.
+    """
 
     email: str | None = None
     password: str | None = None
     role: Role | None = None
     is_active: bool | None = None
+    reason: str | None = None
+    seen_at: datetime | None = None
 
 
 def tenant_of_new_admin(identity: AdminIdentity, *, role: Role, asked: UUID | None) -> UUID | None:
@@ -88,8 +108,12 @@ def tenant_of_new_admin(identity: AdminIdentity, *, role: Role, asked: UUID | No
 
 
 def ensure_role_may_become(admin: Admin, role: Role, *, by: AdminIdentity) -> None:
-    """Raise Forbidden when another than an owner makes an owner, FieldError when the role would change the tenant."""
+    """Raise Forbidden when another than an owner makes an owner, FieldError when the role would change the tenant,
+    OwnAccount when it is one's own: nobody raises themselves, and nobody is locked out by their own mistake.
+    """
     if role is Role.OWNER and not by.is_platform_owner:
         raise Forbidden("only an owner makes an owner")
     if (role is Role.OWNER) != (admin.role == Role.OWNER):
         raise FieldError("role", "an owner belongs to no tenant, any other admin to one for ever: create a new admin")
+    if admin.id == by.admin_id and role != admin.role:
+        raise OwnAccount

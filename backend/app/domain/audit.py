@@ -23,12 +23,15 @@ class ActorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts. `label` is the name people know it by; `request_id` is of the request it acts in, if there is one."""
+    """Who acts. `label` is the name people know it by; `request_id` is of the request it acts in, if there is one, and
+    `client_address` where that came from.
+    """
 
     kind: ActorKind
     actor_id: UUID | None
     label: str
     request_id: str | None = None
+    client_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class AuditEvent(NamedTuple):
     state_before: State | None
     state_after: State | None
     request_id: str | None
+    client_address: str | None
     recorded_at: datetime
 
 

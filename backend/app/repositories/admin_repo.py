@@ -7,6 +7,7 @@ import psycopg
 
 from backend.app import sql
 from backend.app.domain.admin import Admin, AdminExists, ChangeAdmin
+from backend.app.domain.console_session import IDLE_TIMEOUT, LIFETIME
 from backend.app.domain.identity import Role
 from backend.app.domain.sign_in import Credentials
 from backend.app.domain.tenant import InvalidTenant
@@ -96,6 +97,22 @@ async def update(
     row = await cursor.fetchone()
     assert row is not None, "the row is locked, so it is there"
     return Admin._make(row)
+
+
+async def end_sessions(conn: Connection, tenant_id: UUID | None, *, admin_id: UUID) -> int:
+    """End every console session of a locked admin; how many were good."""
+    cursor = await conn.execute(
+        SQL.end_sessions,
+        {"tenant_id": tenant_id, "admin_id": admin_id, "idle_timeout": IDLE_TIMEOUT, "lifetime": LIFETIME},
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "a count returns a row"
+    return int(row[0])
+
+
+async def note_sign_in(conn: Connection, *, admin_id: UUID) -> None:
+    """Keep that the admin's password was right just now."""
+    await conn.execute(SQL.note_sign_in, {"admin_id": admin_id})
 
 
 async def upgrade_hash(conn: Connection, *, admin_id: UUID, outdated_hash: str, password_hash: str) -> None:

@@ -6,6 +6,7 @@ from psycopg.types.json import Jsonb
 
 from backend.app import sql
 from backend.app.domain.audit import AuditEntry, AuditEvent, AuditFilter
+from backend.app.domain.audit_desk import SeenDeed, first_id_at, last_id_before
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("audit")
@@ -27,6 +28,7 @@ async def insert(conn: Connection, tenant_id: UUID | None, entry: AuditEntry) ->
             "state_before": None if entry.before is None else Jsonb(entry.before),
             "state_after": None if entry.after is None else Jsonb(entry.after),
             "request_id": entry.actor.request_id,
+            "client_address": entry.actor.client_address,
         },
     )
 
@@ -51,3 +53,41 @@ async def list_page(
     total = await (await conn.execute(SQL.count_events, filters, prepare=False)).fetchone()
     assert total is not None, "a count returns a row"
     return [AuditEvent._make(row) for row in rows], int(total[0])
+
+
+async def list_newest(
+    conn: Connection, tenant_id: UUID | None, *, asked: AuditFilter, before_id: UUID | None, limit: int
+) -> list[SeenDeed]:
+    """A page of the deeds in a tenant, or everywhere when it is None, newest first, from before an event.
+
+    An actor that is an id is looked for by it, any other by the label; an object by its id alone.
+    """
+    actor_id = _uuid(asked.actor)
+    before = last_id_before(asked.date_to)
+    filters = {
+        "action": asked.action,
+        "actor_label": asked.actor if actor_id is None else None,
+        "actor_id": actor_id,
+        "date_from": asked.date_from,
+        "date_to": asked.date_to,
+        "from_id": first_id_at(asked.date_from),
+        "before_id": before if before_id is None else min(before, before_id),
+        "limit": limit,
+    }
+    scope = tenant_id or asked.tenant_id
+    is_by_tenant = scope is None and asked.object_id is None and not (asked.action is None and asked.actor is None)
+    query = SQL.list_newest_ids_everywhere if is_by_tenant else SQL.list_newest_ids
+    own = {} if is_by_tenant else {"tenant_id": scope, "object_id": asked.object_id}
+    cursor = await conn.execute(query, {**filters, **own}, prepare=False)
+    ids = [row[0] for row in await cursor.fetchall()]
+    cursor = await conn.execute(
+        SQL.list_by_id, {"tenant_id": tenant_id, "event_ids": ids, "limit": limit}, prepare=False
+    )
+    return [SeenDeed._make(row) for row in await cursor.fetchall()]
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return None if text is None else UUID(text)
+    except ValueError:
+        return None

@@ -98,6 +98,7 @@ async def move_into_the_past(
         await conn.execute(SQL.allow_changes)
         for query in (
             SQL.move_people,
+            SQL.note_sign_ins,
             SQL.move_ledger,
             SQL.move_payments,
             SQL.move_runs,

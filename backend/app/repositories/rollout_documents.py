@@ -18,6 +18,7 @@ def actor_document(actor: Actor) -> Jsonb:
             "id": None if actor.actor_id is None else str(actor.actor_id),
             "label": actor.label,
             "request_id": actor.request_id,
+            "client_address": actor.client_address,
         }
     )
 

@@ -6,6 +6,7 @@ import structlog
 
 from backend.app.domain.admin import (
     Admin,
+    AdminChanged,
     AdminExists,
     AdminNotFound,
     ChangeAdmin,
@@ -86,7 +87,10 @@ class Admins:
         by: AdminIdentity,
         actor: Actor,
     ) -> Admin:
-        """Change an admin. Raises AdminNotFound, AdminExists, LastOwner, or what `ensure_role_may_become` raises."""
+        """Change an admin.
+
+        Raises AdminNotFound, AdminChanged, AdminExists, LastOwner, or what `ensure_role_may_become` raises.
+        """
         password_hash = await self._passwords.hash(change.password) if change.password is not None else None
         async with self._database.transaction() as conn:
             is_deactivation = change.is_active is False
@@ -94,6 +98,8 @@ class Admins:
             admin = await admin_repo.lock(conn, scope_tenant_id, admin_id=admin_id)
             if admin is None:
                 raise AdminNotFound
+            if change.seen_at not in (None, admin.updated_at):
+                raise AdminChanged
             if change.role is not None:
                 ensure_role_may_become(admin, change.role, by=by)
             if is_deactivation and owner_ids == (admin_id,):
@@ -109,11 +115,36 @@ class Admins:
                     action="admin.changed",
                     object_kind="admin",
                     object_id=str(admin_id),
+                    reason=change.reason,
                     before=admin.audit_state,
-                    after={**changed.audit_state, "password_changed": password_hash is not None},
+                    after={**changed.audit_state, **({"password_changed": True} if password_hash is not None else {})},
                 ),
             )
         return changed
+
+    async def end_sessions(
+        self, scope_tenant_id: UUID | None, *, admin_id: UUID, reason: str | None, actor: Actor
+    ) -> int:
+        """Sign an admin out of the console everywhere; how many sessions were good. Raises AdminNotFound."""
+        async with self._database.transaction() as conn:
+            admin = await admin_repo.lock(conn, scope_tenant_id, admin_id=admin_id)
+            if admin is None:
+                raise AdminNotFound
+            ended = await admin_repo.end_sessions(conn, admin.tenant_id, admin_id=admin_id)
+            await audit_repo.insert(
+                conn,
+                admin.tenant_id,
+                AuditEntry(
+                    actor=actor,
+                    action="admin.sessions_ended",
+                    object_kind="admin",
+                    object_id=str(admin_id),
+                    reason=reason,
+                    after={"sessions_ended": ended},
+                ),
+            )
+        log.info("admin.sessions_ended", admin_id=str(admin_id), ended=ended)
+        return ended
 
     async def find_active_id(self, *, email: str) -> UUID | None:
         """The active admin with an address."""

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Final
 from uuid import UUID
 
@@ -34,6 +34,7 @@ from backend.app.domain.finance import (
 from backend.app.domain.idempotency import IdempotencyKeyReused
 from backend.app.domain.identity import AdminIdentity, Forbidden
 from backend.app.domain.ledger import LedgerModeRefused, PostCode
+from backend.app.domain.money import CURRENCY_EXPONENTS
 from backend.app.domain.payout import CREATED_GRACE
 from backend.app.domain.withdrawal_lifecycle import (
     Action,
@@ -86,6 +87,12 @@ class Finance:
         self._mismatches = mismatches
         self._threshold = four_eyes_threshold
         self._export_slots = asyncio.Semaphore(EXPORTS_AT_ONCE)
+
+    def four_eyes_minor(self, currency: str) -> int | None:
+        """From this amount on, in minor units of the currency, two people have to approve; None: always one."""
+        if self._threshold is None:
+            return None
+        return int(self._threshold.scaleb(CURRENCY_EXPONENTS[currency]).to_integral_value(rounding=ROUND_CEILING))
 
     def allowed_actions(self, withdrawal: FinanceWithdrawal, *, admin_id: UUID) -> tuple[Action, ...]:
         """What the admin could do to the withdrawal now."""

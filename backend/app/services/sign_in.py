@@ -48,6 +48,9 @@ class SignIn:
             raise InvalidCredentials
         await self._accept(command)
         await self._upgrade(command, account)
+        if command.realm is Realm.ADMIN:
+            async with self._database.connection() as conn:
+                await admin_repo.note_sign_in(conn, admin_id=account.id)
         log.info("sign_in.accepted", realm=command.realm.value, account_id=str(account.id))
         return account.id
 

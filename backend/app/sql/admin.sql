@@ -64,6 +64,35 @@ SET
 WHERE id = %(admin_id)s AND (%(tenant_id)s::UUID IS NULL OR tenant_id = %(tenant_id)s)
 RETURNING id, tenant_id, email, role, is_active, created_at, updated_at;
 
+-- name: end_sessions
+-- Nobody stays signed in to the console as this admin: no session opened before now is good, and those that are, are
+-- forgotten. How many were good.
+WITH ended AS (
+    DELETE FROM console_sessions AS held
+    WHERE held.admin_id = %(admin_id)s
+    RETURNING held.seen_at, held.opened_at
+),
+
+barred AS (
+    UPDATE admins
+    SET
+        sessions_valid_from = clock_timestamp(),
+        updated_at = clock_timestamp()
+    WHERE id = %(admin_id)s AND (%(tenant_id)s::UUID IS NULL OR tenant_id = %(tenant_id)s)
+)
+
+SELECT count(*) AS ended
+FROM ended
+WHERE
+    ended.seen_at > clock_timestamp() - %(idle_timeout)s::INTERVAL
+    AND ended.opened_at > clock_timestamp() - %(lifetime)s::INTERVAL;
+
+-- name: note_sign_in
+-- That an admin's password was right just now.
+UPDATE admins
+SET last_signed_in_at = clock_timestamp()
+WHERE id = %(admin_id)s;
+
 -- name: upgrade_password_hash
 -- Replaces a hash that was made with weaker parameters, unless the password was changed meanwhile.
 UPDATE admins

@@ -163,8 +163,26 @@ moved_players AS (
     WHERE tenant_id = ANY(%(tenant_ids)b)
 )
 
-UPDATE audit_events SET recorded_at = pg_temp.demo_past(recorded_at)
+UPDATE audit_events
+SET
+    recorded_at = pg_temp.demo_past(recorded_at),
+    -- Ids are in the order of time (see uuid_v7): the first 48 bits are the milliseconds.
+    id = encode(
+        substr(int8send(floor(extract(EPOCH FROM pg_temp.demo_past(recorded_at)) * 1000)::BIGINT), 3)
+        || substr(uuid_send(id), 7),
+        'hex'
+    )::UUID
 WHERE tenant_id = ANY(%(tenant_ids)b);
+
+-- name: note_sign_ins
+-- Whoever did something had signed in to do it.
+UPDATE admins AS admin
+SET last_signed_in_at = (
+    SELECT max(event.recorded_at)
+    FROM audit_events AS event
+    WHERE event.tenant_id = admin.tenant_id AND event.actor_id = admin.id
+)
+WHERE admin.tenant_id = ANY(%(tenant_ids)b);
 
 -- name: move_ledger
 -- The ledger and its evidence: when, and nothing else.

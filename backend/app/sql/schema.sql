@@ -1451,7 +1451,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         CASE p_scope WHEN 'tenant' THEN p_holder::UUID END,
@@ -1464,7 +1464,8 @@ BEGIN
         p_reason,
         jsonb_build_object('value', v_before.value, 'expires_at', v_before.expires_at),
         jsonb_build_object('scope', p_scope, 'holder', p_holder, 'value', p_value, 'expires_at', p_expires_at),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
 END
 $$;
@@ -3345,7 +3346,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         p_tenant_id,
@@ -3361,7 +3362,8 @@ BEGIN
             'arbiter', p_arbiter, 'epoch', v_change.epoch, 'is_fenced', p_is_fenced,
             'waived_gates', nullif(array_to_string(v_change.waived_gates, ','), ''), 'arbiter_change_id', v_change.id
         ),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
     RETURN v_change;
 END
@@ -3602,7 +3604,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         p_tenant_id,
@@ -3615,7 +3617,8 @@ BEGIN
         p_reason,
         jsonb_build_object('value', v_before),
         jsonb_build_object('scope', 'tenant', 'value', p_override, 'expires_at', p_expires_at),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
 END
 $$;
@@ -4216,6 +4219,7 @@ CREATE TABLE public.admins (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     sessions_valid_from timestamp with time zone DEFAULT now() NOT NULL,
+    last_signed_in_at timestamp with time zone,
     CONSTRAINT admins_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'tenant_admin'::text, 'finance'::text, 'approver'::text, 'recon'::text, 'viewer'::text]))),
     CONSTRAINT admins_scope_check CHECK (((role = 'owner'::text) = (tenant_id IS NULL)))
 );
@@ -4237,6 +4241,7 @@ CREATE TABLE public.audit_events (
     state_before jsonb,
     state_after jsonb,
     request_id text,
+    client_address text,
     recorded_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     CONSTRAINT audit_events_actor_kind_check CHECK ((actor_kind = ANY (ARRAY['admin'::text, 'player'::text, 'operator'::text, 'system'::text])))
 );
@@ -5303,7 +5308,13 @@ CREATE INDEX admins_tenant_index ON public.admins USING btree (tenant_id, id DES
 
 CREATE INDEX arbiter_changes_recent_index ON public.arbiter_changes USING btree (changed_at, id);
 
-CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_kind, object_id, id DESC);
+CREATE INDEX audit_events_action_index ON public.audit_events USING btree (tenant_id, action, id DESC);
+
+CREATE INDEX audit_events_actor_id_index ON public.audit_events USING btree (tenant_id, actor_id, id DESC) INCLUDE (action) WHERE (actor_id IS NOT NULL);
+
+CREATE INDEX audit_events_actor_index ON public.audit_events USING btree (tenant_id, actor_label, id DESC) INCLUDE (action);
+
+CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_id, id DESC);
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
 
@@ -5314,6 +5325,8 @@ CREATE INDEX backfill_requests_tenant_index ON public.backfill_requests USING bt
 CREATE UNIQUE INDEX backfill_runs_running_key ON public.backfill_runs USING btree (tenant_id) WHERE (state = 'running'::text);
 
 CREATE INDEX backfill_runs_tenant_index ON public.backfill_runs USING btree (tenant_id, id DESC);
+
+CREATE INDEX console_sessions_admin_index ON public.console_sessions USING btree (admin_id);
 
 CREATE INDEX console_sessions_seen_index ON public.console_sessions USING btree (seen_at);
 
@@ -5828,6 +5841,8 @@ GRANT UPDATE(is_active) ON TABLE public.admins TO hakem_service;
 GRANT UPDATE(updated_at) ON TABLE public.admins TO hakem_service;
 
 GRANT UPDATE(sessions_valid_from) ON TABLE public.admins TO hakem_service;
+
+GRANT UPDATE(last_signed_in_at) ON TABLE public.admins TO hakem_service;
 
 GRANT SELECT ON TABLE public.alembic_version TO hakem_service;
 

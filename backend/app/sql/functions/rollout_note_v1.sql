@@ -157,7 +157,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         p_tenant_id,
@@ -173,7 +173,8 @@ BEGIN
             'arbiter', p_arbiter, 'epoch', v_change.epoch, 'is_fenced', p_is_fenced,
             'waived_gates', nullif(array_to_string(v_change.waived_gates, ','), ''), 'arbiter_change_id', v_change.id
         ),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
     RETURN v_change;
 END

@@ -38,7 +38,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         p_tenant_id,
@@ -51,7 +51,8 @@ BEGIN
         p_reason,
         jsonb_build_object('value', v_before),
         jsonb_build_object('scope', 'tenant', 'value', p_override, 'expires_at', p_expires_at),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
 END
 $$;
@@ -84,7 +85,7 @@ BEGIN
 
     INSERT INTO audit_events (
         tenant_id, actor_kind, actor_id, actor_label, action, object_kind, object_id, reason, state_before, state_after,
-        request_id
+        request_id, client_address
     )
     VALUES (
         CASE p_scope WHEN 'tenant' THEN p_holder::UUID END,
@@ -97,7 +98,8 @@ BEGIN
         p_reason,
         jsonb_build_object('value', v_before.value, 'expires_at', v_before.expires_at),
         jsonb_build_object('scope', p_scope, 'holder', p_holder, 'value', p_value, 'expires_at', p_expires_at),
-        p_actor ->> 'request_id'
+        p_actor ->> 'request_id',
+        p_actor ->> 'client_address'
     );
 END
 $$;

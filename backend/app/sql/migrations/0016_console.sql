@@ -3,7 +3,9 @@
 -- A session opened before this time is none: set with another password and when the account is disabled, by the same
 -- clock that the session's own times come from, so that a sign-in under way at that moment gains nothing.
 ALTER TABLE admins ADD COLUMN sessions_valid_from TIMESTAMPTZ NOT NULL DEFAULT now();
-GRANT UPDATE (sessions_valid_from) ON admins TO hakem_service;
+-- NULL: never yet. By password, at the console or for a token.
+ALTER TABLE admins ADD COLUMN last_signed_in_at TIMESTAMPTZ;
+GRANT UPDATE (sessions_valid_from, last_signed_in_at) ON admins TO hakem_service;
 
 CREATE TABLE console_sessions (
     -- SHA-256 of what the browser holds: who reads this table cannot sign in with it.
@@ -21,6 +23,7 @@ CREATE TABLE console_sessions (
     CONSTRAINT console_sessions_tenant_fkey FOREIGN KEY (scope_tenant_id) REFERENCES tenants (id)
 );
 CREATE INDEX console_sessions_seen_index ON console_sessions (seen_at);
+CREATE INDEX console_sessions_admin_index ON console_sessions (admin_id);
 GRANT SELECT, INSERT, UPDATE, DELETE ON console_sessions TO hakem_service;
 
 -- People are looked for by how their address or name begins.
