@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -208,7 +208,7 @@ def change(browser: Browser, **fields: Any) -> dict[str, Any]:
     return {
         "admin_id": browser.admin_id,
         "change": ChangeAdmin(**fields),
-        "by": AdminIdentity(admin_id=browser.admin_id, email="", role=Role.OWNER, tenant_id=None, scope_tenant_id=None),
+        "by": AdminIdentity(admin_id=uuid4(), email="", role=Role.OWNER, tenant_id=None, scope_tenant_id=None),
         "actor": system_actor("test"),
     }
 

@@ -175,6 +175,7 @@ SELECT
     event.state_before,
     event.state_after,
     event.request_id,
+    event.client_address,
     event.recorded_at
 FROM audit_events AS event
 WHERE
