@@ -20,23 +20,27 @@ from backend.app.repositories import home
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.engine import Engine
 from backend.app.services.admins import Admins
-from backend.app.services.demo import METHOD, Demo, DemoSignIn, DemoTenant
+from backend.app.services.demo import ACTOR, METHOD, Demo, DemoSignIn, DemoTenant
 from backend.app.services.demo_acts import Desk, Services, Stage, Tempo
 from backend.app.services.demo_history import live_through
 from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
 from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.players import Players
 from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.rollout import Rollout
+from backend.app.services.rollout_gates import GateReader
 from backend.app.services.sign_in import SignIn
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.webhook_secrets import WebhookSecrets
 from backend.app.services.webhooks import Webhooks
 from backend.app.services.withdrawals import Withdrawals
+from backend.app.wiring import VERSION
 from backend.config import Settings
 from backend.scripts.connection import open_pools
 
@@ -73,6 +77,9 @@ async def seed(engine: Engine, settings: Settings) -> tuple[DemoTenant, ...]:
         async def write_history(stages: Sequence[Stage], began_at: datetime, now: datetime) -> None:
             services = _history_services(engine, settings, database=database, owner=owner, mismatches=mismatches)
             await live_through(services, stages, began_at=began_at, now=now)
+            rollout = Rollout(database, GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE))
+            # The first tenant's is the story of everything that goes well: its way back was tried, too.
+            await rollout.rehearse(stages[0].tenant_id, reason="before the first time", actor=ACTOR)
 
         demo = Demo(
             owner=owner,
