@@ -183,9 +183,9 @@ async def judge(owner: Owner, tenant_id: UUID, trigger: str, verdict: str, strea
     await owner.execute(
         "INSERT INTO monitor_verdicts (subject_kind, subject, trigger, tenant_id, verdict, since, evaluated_at, "
         "latches, assessments, sentences, actions, score) "
-        "VALUES ('tenant', %(tenant)s::UUID::TEXT, %(trigger)s, %(tenant)s::UUID, %(verdict)s, "
-        "now(), now(), '{}', jsonb_build_array(jsonb_build_object('stream', %(stream)s::TEXT, 'verdict', "
-        '%(verdict)s::TEXT)), \'{"en": "Said by <i>the</i> monitor.", "tr": "İzleme dedi."}\', '
+        "VALUES ('tenant', %(tenant)s::UUID::TEXT, %(trigger)s, %(tenant)s::UUID, %(verdict)s, now(), now(), '{}', "
+        "jsonb_build_array(jsonb_build_object('stream', %(stream)s::TEXT, 'verdict', %(verdict)s::TEXT)), "
+        '\'{"en": "Said by <i>the</i> monitor.", "tr": "İzleme dedi."}\', '
         '\'{"recommended": [{"action": "census", "command": "hakem verify --it", "undo": null}]}\', 1)',
         {"tenant": str(tenant_id), "trigger": trigger, "verdict": verdict, "stream": stream},
     )

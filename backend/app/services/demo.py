@@ -91,7 +91,7 @@ CASTS: Final = (
     Cast(
         name="Demo",
         currency=BASE_CURRENCY_DEFAULT,
-        # Few enough that a clean census is all the evidence that the gates ask for: this tenant is ready to be enforced.
+        # Few enough that a clean census is all the evidence that the gates ask for: it is ready to be enforced.
         plot=Plot(slug=SLUG, seed=20240229, imported=64, joining=30),
         domain="demo.example",
         owner_email=OWNER_EMAIL,
