@@ -14,6 +14,7 @@ from backend.app import mockpsp_mount
 from backend.app.domain import demo_story
 from backend.app.domain.census import DifferenceClass
 from backend.app.domain.demo_story import Plot
+from backend.app.domain.gates import Gate
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.admins import Admins
@@ -24,12 +25,16 @@ from backend.app.services.deposits import Deposits
 from backend.app.services.evidence import Evidence
 from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.passwords import Passwords
 from backend.app.services.payouts import Payouts
 from backend.app.services.players import Players
+from backend.app.services.rollout_gates import GateReader
+from backend.app.services.rollout_status import RolloutStatus
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
+from backend.app.wiring import VERSION
 from backend.scripts import demo
 from backend.tests import factories, invariants
 from backend.tests.api_client import SECRETS
@@ -207,6 +212,12 @@ async def test_ready_tenant_is_sound_and_complete(seeded: Seeded, owner: Owner, 
     (total,) = report.totals
     assert total.players == total.opened_wallets
     assert total.legacy_available == total.snapshot_available == total.folded_available
+
+
+async def test_only_the_monitors_word_is_missing_until_it_may_be_enforced(seeded: Seeded, pools: Pools) -> None:
+    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    detail = await RolloutStatus(pools, gates).get(None, tenant_id=seeded.ready_id)
+    assert [result.gate for result in detail.status.gates if not result.is_met] == [Gate.QUIET]
 
 
 async def test_other_tenant_differs_in_what_was_planted_and_in_nothing_else(

@@ -5310,9 +5310,9 @@ CREATE INDEX arbiter_changes_recent_index ON public.arbiter_changes USING btree 
 
 CREATE INDEX audit_events_action_index ON public.audit_events USING btree (tenant_id, action, id DESC);
 
-CREATE INDEX audit_events_actor_id_index ON public.audit_events USING btree (tenant_id, actor_id, id DESC) INCLUDE (action) WHERE (actor_id IS NOT NULL);
+CREATE INDEX audit_events_actor_id_index ON public.audit_events USING btree (tenant_id, actor_id, id DESC) WHERE (actor_id IS NOT NULL);
 
-CREATE INDEX audit_events_actor_index ON public.audit_events USING btree (tenant_id, actor_label, id DESC) INCLUDE (action);
+CREATE INDEX audit_events_actor_index ON public.audit_events USING btree (tenant_id, actor_label, id DESC);
 
 CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_id, id DESC);
 

@@ -124,10 +124,8 @@ CREATE TABLE audit_events (
 CREATE INDEX audit_events_tenant_index ON audit_events (tenant_id, id DESC);
 CREATE INDEX audit_events_object_index ON audit_events (object_id, id DESC);
 CREATE INDEX audit_events_action_index ON audit_events (tenant_id, action, id DESC);
--- With the action, so that one kind of what somebody did is found without looking at everything they did.
-CREATE INDEX audit_events_actor_index ON audit_events (tenant_id, actor_label, id DESC) INCLUDE (action);
-CREATE INDEX audit_events_actor_id_index ON audit_events (tenant_id, actor_id, id DESC) INCLUDE (action)
-WHERE actor_id IS NOT NULL;
+CREATE INDEX audit_events_actor_index ON audit_events (tenant_id, actor_label, id DESC);
+CREATE INDEX audit_events_actor_id_index ON audit_events (tenant_id, actor_id, id DESC) WHERE actor_id IS NOT NULL;
 CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE ON audit_events
 FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON audit_events
