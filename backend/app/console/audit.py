@@ -36,6 +36,9 @@ PLACES: Final[Mapping[str, tuple[Page, str]]] = {
     "player": (Page.PLAYERS, "/console/players/"),
     "admin": (Page.ADMINS, "/console/admins/"),
     "tenant": (Page.TENANTS, "/console/tenants/"),
+    "finding": (Page.RECONCILIATION, "/console/reconciliation/findings/"),
+    "adjustment": (Page.ADJUSTMENTS, "/console/adjustments/"),
+    "psp_event": (Page.WEBHOOKS, "/console/webhooks/"),
 }
 
 
