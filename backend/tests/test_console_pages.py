@@ -493,10 +493,11 @@ async def test_text_of_players_and_providers_is_shown_as_text(world: World) -> N
     await owner.execute(
         "INSERT INTO reconciliation_findings (id, provider, tenant_id, finding_type, severity, status, message, "
         "evidence, evidence_hash, fingerprint, tx_id, player_id, provider_ref, provider_event_id, resolution_code, "
-        "resolution_note) VALUES (%(id)s, %(text)s, %(tenant)s, 'amount_mismatch', 'high', 'RESOLVED', %(text)s, "
+        "resolution_note, resolved_at) "
+        "VALUES (%(id)s, %(text)s, %(tenant)s, 'amount_mismatch', 'high', 'RESOLVED', %(text)s, "
         "jsonb_build_object(%(text)s::TEXT, %(text)s::TEXT, 'ours_reference', %(text)s::TEXT, "
         "'theirs_word', %(text)s::TEXT), '', uuid_send(%(id)s), %(id)s, %(player)s, %(text)s, %(text)s, 'OTHER', "
-        "%(text)s)",
+        "%(text)s, now())",
         {"id": tx_id, "tenant": tenant_id, "player": player.id, "text": HOSTILE},
     )
     await owner.execute(
