@@ -4,7 +4,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup run test e2e check format bench schema docs lock clean
 
-TEST_WORKERS ?= 4
+# Tests wait more than they compute: for processes that start, end and time out.
+TEST_WORKERS ?= 6
 BIN := .venv/bin
 
 # The stamp carries a checksum of what it was made from, so that `make setup` costs nothing when

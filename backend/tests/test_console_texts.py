@@ -16,7 +16,9 @@ from backend.app.console.home import KINDS
 from backend.app.console.list_filter import AGES
 from backend.app.console.navigation import ITEMS
 from backend.app.console.text import LANGUAGES, Language
+from backend.app.domain import backfill, rollout_actions
 from backend.app.domain.adjustment import AdjustmentDecided, AdjustmentRefused, AdjustmentStatus, PaymentNotOpen
+from backend.app.domain.assessment import Verdict
 from backend.app.domain.audit import ActorKind
 from backend.app.domain.finance import Sort
 from backend.app.domain.finding import (
@@ -28,6 +30,7 @@ from backend.app.domain.finding import (
     Severity,
 )
 from backend.app.domain.flags import Flag, FlagSource
+from backend.app.domain.gates import Gate
 from backend.app.domain.identity import Role
 from backend.app.domain.ledger import Arbiter, TransactionType
 from backend.app.domain.payout import AttemptState
@@ -35,6 +38,7 @@ from backend.app.domain.player import KycStatus
 from backend.app.domain.psp_delivery import EventState, PullRefused
 from backend.app.domain.psp_event import Effect
 from backend.app.domain.reconciliation import RunInProgress, RunStatus, UnsupportedProvider
+from backend.app.domain.rollout_state import HoldKind, Stage
 from backend.app.domain.webhook_desk import WAITING_STATES
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.domain.withdrawal_lifecycle import ADMIN_ACTIONS
@@ -182,7 +186,19 @@ def families() -> Iterator[str]:
             yield f"bulk.confirm.{each}"
 
 
-@pytest.mark.parametrize("key", sorted(set(families())))
+def families_of_the_rollout() -> Iterator[str]:
+    """The same of what tenants go through on their way."""
+    yield from (f"{family}.{each}" for each in Stage for family in ("stage", "stage_means"))
+    yield from (f"gate.{each}" for each in Gate)
+    yield from (f"verdict.{each}" for each in Verdict)
+    yield from (f"hold.{each}" for each in HoldKind)
+    yield from (f"flag_source.{each}" for each in FlagSource)
+    yield from (f"rollout_action.{each}" for each in rollout_actions.Action)
+    yield from (f"outcome.{each}" for each in backfill.Outcome)
+    yield from (f"arbiter.{each}" for each in Arbiter)
+
+
+@pytest.mark.parametrize("key", sorted({*families(), *families_of_the_rollout()}))
 def test_code_that_can_be_shown_has_a_text(key: str) -> None:
     assert key in text.catalogue("en")
 

@@ -75,7 +75,7 @@ test("nobody changes their own role, and no crafted form does", async ({ people 
     expect([403, 409], role).toContain(answer.status());
   }
   await page.reload();
-  await expect(page.getByRole("region", { name: "Account" })).toContainText("Tenant administrator");
+  await expect(page.getByRole("region", { name: "Account", exact: true })).toContainText("Tenant administrator");
 });
 
 for (const role of ["finance", "viewer"]) {

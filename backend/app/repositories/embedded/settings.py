@@ -17,8 +17,8 @@ def server_settings(*, socket_folder: Path, durable: bool) -> str:
         "unix_socket_directories": _list_item(socket_folder),
         "unix_socket_permissions": "0777",
         "password_encryption": "scram-sha-256",
-        # Two services with four workers each, or a test run with as many workers, and room for people's own sessions.
-        "max_connections": "250",
+        # Two services with four workers each, and room for people's own sessions. A run of tests has more services.
+        "max_connections": "250" if durable else "600",
         # A batch takes one advisory lock a tenant and a migration locks many tables.
         "max_locks_per_transaction": "256",
         "shared_buffers": f"{_within(memory // 8, 128, 1024)}MB",
