@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .PHONY: help setup run test e2e check format bench schema docs lock clean
 
 # Tests wait more than they compute: for processes that start, end and time out.
-TEST_WORKERS ?= 6
+TEST_WORKERS ?= 5
 BIN := .venv/bin
 
 # The stamp carries a checksum of what it was made from, so that `make setup` costs nothing when
@@ -54,7 +54,7 @@ run: setup
 # Both always run, so that one run shows every failure.
 test: setup
 	@failed=0; \
-	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadgroup --tb short || failed=$$?; \
+	$(BIN)/python -m pytest -q -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder --tb short || failed=$$?; \
 	$(BIN)/python -m backend.scripts.browser_tests || failed=$$?; \
 	exit $$failed
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import httpx
@@ -124,6 +125,40 @@ def pytest_configure_node(node: object) -> None:
         server.service_url,
         server.superuser_url,
     )
+
+
+# What takes a worker longest, first: whole modules go to one worker, and the last to begin must not be a long one.
+LONG_MODULES: Final = (
+    "test_console_pages",
+    "test_ops_backfill_wallet_balances",
+    "test_jobs",
+    "test_rollout_processes",
+    "test_crash_recovery",
+    "test_api_schema",
+    "test_payouts_end_to_end",
+    "test_player_import",
+    "test_settlement_commands",
+    "test_ops_verify_live",
+    "test_docs",
+    "test_cli_people",
+    "test_runbook",
+    "test_operations_guide",
+    "test_wallet_client",
+    "test_withdrawal_races",
+    "test_psp_mock_adapter",
+    "test_psp_webhook_route",
+    "test_demo",
+    "test_monitor",
+    "test_evidence",
+    "test_rollout_flip",
+    "test_reconciliation_runs",
+    "test_ledger_lone_and_batch",
+)
+LENGTHS: Final = {name: number for number, name in enumerate(LONG_MODULES)}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LENGTHS.get(item.path.stem, len(LENGTHS)))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

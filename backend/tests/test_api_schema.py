@@ -19,7 +19,7 @@ from backend.tests.processes import ServeProcess, running_service
 # A request that the schema allows may still be refused for a reason that no schema can say: an unknown tenant, a
 # balance that does not suffice. Everything else that schemathesis checks must hold.
 EXCLUDED = [positive_data_acceptance]
-EXAMPLES_PER_OPERATION = 12
+EXAMPLES_PER_OPERATION = 8
 
 
 async def test_whatever_is_sent_the_answer_is_one_the_schema_describes(home: Path) -> None:

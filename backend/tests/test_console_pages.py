@@ -41,8 +41,6 @@ class Place:
     is_form: bool = False
 
 
-# Of one worker: what they share takes long to make.
-pytestmark = pytest.mark.xdist_group(__name__)
 PLACES: Final = (
     Place(path="", page=Page.HOME),
     Place(path="/attention", page=Page.HOME),

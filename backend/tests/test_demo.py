@@ -41,8 +41,6 @@ from backend.tests.api_client import SECRETS
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, engine_of, settings_of
 
-# Of one worker: what they share takes long to make.
-pytestmark = pytest.mark.xdist_group(__name__)
 DRIFT: Plot = next(cast.plot for cast in CASTS if cast.plot.slug == DRIFT_SLUG)
 # Everything with a time of its own that a history has.
 TIMES = (

@@ -114,7 +114,9 @@ TOURS: Final = {
     "docs/reconciliation.md": (
         '"finding_type":"amount_mismatch"',
         "completed: psp_lines=",
-        "missing_in_ledger=2",
+        "partial: psp_lines=2",
+        "findings: missing_in_ledger=2",
+        "lines=3 compared=2 rejected=0 sums: TRY=970.00 fees: TRY=2.60",
         '"resolution_code":"FIXED_ADJUSTMENT"',
     ),
 }

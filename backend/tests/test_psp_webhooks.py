@@ -332,7 +332,8 @@ async def test_payment_that_is_not_ours_is_a_finding_of_the_account_s_tenant(des
 async def test_event_that_cannot_be_booked_is_tried_again_until_it_is_dead(
     desk: Desk, player: Player, capture: Told
 ) -> None:
-    now = datetime.now(UTC)
+    # Later than whatever is delivered below.
+    now = datetime.now(UTC) + timedelta(minutes=1)
     inbox = PspInbox(desk.pools, deposits=desk.deposits, payouts=None, clock=lambda: now)
     receipt = await desk.deliver(capture)
     # The door refuses what would take a balance out of range, and takes it when that has been put right.

@@ -1,9 +1,8 @@
-"""Settlement files by command: declared, compared, refused, killed in the middle, and typed as the pages say."""
+"""Settlement files by command: declared, compared, refused and killed in the middle."""
 
 import asyncio
 import json
 import os
-import re
 import signal
 import sys
 from collections import Counter
@@ -25,8 +24,8 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.services.reconciliation import FILE_IS_GONE, Reconciliation
 from backend.app.services.settlement_mappings import SettlementMappings
 from backend.app.services.webhook_secrets import WebhookSecrets
-from backend.config import CHECKOUT, Settings
-from backend.tests import settlement_desk
+from backend.config import Settings
+from backend.tests import commands, settlement_desk
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,
@@ -37,7 +36,6 @@ from backend.tests.factories import (
 )
 from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp
 from backend.tests.settlement_acme import ACME, ACTOR, DAY, Acme
-from backend.tests.typed_pages import Shell, shell_blocks
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +59,17 @@ async def acme(own_owner: Owner, own_pools: Pools, tmp_path: Path) -> Acme:
 
 async def hakem(database: Database, home: Path, *arguments: str) -> tuple[int | None, str, str]:
     """A command, to its end: exit code, what it printed, and what it said on the other stream."""
-    process = await start_hakem(database, home, *arguments)
+    process = await start_hakem(database, home, *arguments, words=commands.words())
     output, errors = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode, output.decode(), errors.decode()
 
 
-async def start_hakem(database: Database, home: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """A command that runs."""
+async def start_hakem(
+    database: Database, home: Path, *arguments: str, words: tuple[str, ...] = (sys.executable, "-m", commands.MODULE)
+) -> asyncio.subprocess.Process:
+    """A command that runs; unless told otherwise, as a process that can be killed."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "backend.scripts", "reconcile", *arguments),
+        *(*words, "reconcile", *arguments),
         env={
             **os.environ,
             "DATABASE_URL": database.service_url,
@@ -306,28 +306,3 @@ async def test_command_declares_compares_and_tells(acme: Acme, own_database: Dat
     code, _, errors = await hakem(own_database, acme.folder, "mapping", "set", str(mapping), *about)
     assert (code, "completeness: is none of 'whole', 'extract'" in errors) == (2, True), errors
     assert "columns.provider_reference: is missing" in errors
-
-
-@pytest.mark.parametrize("document", ["docs/reconciliation.md", "docs/reconciliation.tr.md"])
-async def test_what_the_page_says_to_type_does_what_it_says(
-    own_owner: Owner, own_database: Database, tmp_path: Path, document: str
-) -> None:
-    tenant_id = await make_tenant(own_owner)
-    (block,) = [each for each in shell_blocks(CHECKOUT / document) if "acmepay.toml" in each.text]
-
-    def adapt(text: str) -> str:
-        # One provider's account is one tenant's, and the pages are typed by two.
-        text = text.replace("acme-eu", f"acme-{tenant_id.hex}").replace(".venv/bin/hakem", "hakem")
-        return re.sub(r"^TENANT=.*$", f"TENANT={tenant_id}", text, flags=re.MULTILINE)
-
-    environment = {
-        "DATABASE_URL": own_database.service_url,
-        "DATABASE_OWNER_URL": own_database.owner_url,
-        "HAKEM_HOME": str(tmp_path / "home"),
-    }
-    with Shell(tmp_path, environment=environment, adapt=adapt) as shell:
-        printed = await asyncio.to_thread(shell.type, block.text)
-    assert "partial: psp_lines=2" in printed
-    assert "findings: missing_in_ledger=2" in printed
-    assert "lines=3 compared=2 rejected=0 sums: TRY=970.00 fees: TRY=2.60" in printed
-    assert printed.count("completed: psp_lines=2") == 2

@@ -25,8 +25,6 @@ from backend.tests.processes import ServeProcess, running_service
 from examples.wallet_client import Answer, KeyReused, OutcomeUnknown, Refused, WalletClient
 
 GUIDE: Final = CHECKOUT / "docs" / "api-guide.md"
-# Of one worker: what they share takes long to make.
-pytestmark = pytest.mark.xdist_group(__name__)
 PASSWORD: Final = "a password of one test"
 UNAVAILABLE: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 2\r\nContent-Type: text/html\r\nContent-Length: 15\r\n"
