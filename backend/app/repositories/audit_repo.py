@@ -55,6 +55,17 @@ async def list_page(
     return [AuditEvent._make(row) for row in rows], int(total[0])
 
 
+async def list_of_object(
+    conn: Connection, tenant_id: UUID | None, *, object_kind: str, object_id: UUID, limit: int
+) -> list[AuditEvent]:
+    """What was done to an object of a tenant, or of none, the latest first."""
+    cursor = await conn.execute(
+        SQL.list_of_object,
+        {"tenant_id": tenant_id, "object_kind": object_kind, "object_id": object_id, "limit": limit},
+    )
+    return [AuditEvent._make(row) for row in await cursor.fetchall()]
+
+
 async def list_newest(
     conn: Connection, tenant_id: UUID | None, *, asked: AuditFilter, before_id: UUID | None, limit: int
 ) -> list[SeenDeed]:

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from backend.app import sql
 from backend.app.domain.adjustment import Adjustment
-from backend.app.domain.audit import AuditEvent
 from backend.app.domain.finding import FindingFilter, StoredFinding
 from backend.app.domain.reconciliation_desk import (
     ASSIGNABLE_ROLES,
@@ -65,17 +64,6 @@ async def find_context(conn: Connection, tenant_id: UUID, *, finding_id: UUID) -
     cursor = await conn.execute(SQL.find_context, {"tenant_id": tenant_id, "finding_id": finding_id})
     row = await cursor.fetchone()
     return None if row is None else FindingContext._make(row)
-
-
-async def list_history(
-    conn: Connection, tenant_id: UUID | None, *, object_kind: str, object_id: UUID, limit: int
-) -> list[AuditEvent]:
-    """What was done to an object of a tenant, or of none, the latest first."""
-    cursor = await conn.execute(
-        SQL.list_history,
-        {"tenant_id": tenant_id, "object_kind": object_kind, "object_id": object_id, "limit": limit},
-    )
-    return [AuditEvent._make(row) for row in await cursor.fetchall()]
 
 
 async def list_events(conn: Connection, tenant_id: UUID, *, finding: StoredFinding, limit: int) -> list[WebhookSeen]:

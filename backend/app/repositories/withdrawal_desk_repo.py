@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from backend.app import sql
-from backend.app.domain.audit import AuditEvent
 from backend.app.domain.finance import WithdrawalFilter
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.domain.withdrawal_desk import COUNTED_MAX, QUEUE_STATES, PersonName, QueueSum, WebhookSeen
@@ -50,11 +49,3 @@ async def list_webhooks(conn: Connection, tenant_id: UUID, *, tx_id: UUID, limit
     """What providers told us about a deposit or a withdrawal, the latest first."""
     cursor = await conn.execute(SQL.list_webhooks, {"tenant_id": tenant_id, "tx_id": tx_id, "limit": limit})
     return [WebhookSeen._make(row) for row in await cursor.fetchall()]
-
-
-async def list_deeds(conn: Connection, tenant_id: UUID, *, withdrawal_id: UUID, limit: int) -> list[AuditEvent]:
-    """What people did to a withdrawal, the latest first."""
-    cursor = await conn.execute(
-        SQL.list_deeds, {"tenant_id": tenant_id, "withdrawal_id": withdrawal_id, "limit": limit}
-    )
-    return [AuditEvent._make(row) for row in await cursor.fetchall()]

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 
-from backend.app.domain.audit import Actor, AuditEntry, AuditFilter
+from backend.app.domain.audit import Actor, AuditEntry
 from backend.app.domain.errors import AppError
 from backend.app.domain.finance import (
     Deed,
@@ -176,20 +176,14 @@ class Finance:
         await self._payouts.glance(withdrawal, now=now)
         tenant_id = withdrawal.tenant_id
         async with self._database.connection() as conn:
-            deeds, _ = await audit_repo.list_page(
-                conn,
-                tenant_id,
-                asked=AuditFilter(object_kind="withdrawal", object_id=str(withdrawal_id)),
-                before_id=None,
-                limit=DETAIL_ROWS_MAX,
-                offset=0,
-            )
             return WithdrawalDetail(
                 withdrawal=await _get(conn, tenant_id, withdrawal_id=withdrawal_id),
                 attempts=await payout_repo.list_attempts(
                     conn, tenant_id, withdrawal_id=withdrawal_id, limit=DETAIL_ROWS_MAX
                 ),
-                deeds=deeds,
+                deeds=await audit_repo.list_of_object(
+                    conn, tenant_id, object_kind="withdrawal", object_id=withdrawal_id, limit=DETAIL_ROWS_MAX
+                ),
                 transactions=await finance_repo.list_ledger(
                     conn, tenant_id, withdrawal_id=withdrawal_id, limit=DETAIL_ROWS_MAX
                 ),

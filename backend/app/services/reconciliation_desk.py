@@ -7,7 +7,7 @@ from backend.app.domain.adjustment import AdjustmentNotFound, AdjustmentStatus
 from backend.app.domain.finding import FindingFilter, FindingNotFound
 from backend.app.domain.reconciliation import Run, RunNotFound
 from backend.app.domain.reconciliation_desk import Board, FindingDetail, FindingsPage, SeenAdjustment
-from backend.app.repositories import finding_repo, reconciliation_desk_repo, reconciliation_repo
+from backend.app.repositories import audit_repo, finding_repo, reconciliation_desk_repo, reconciliation_repo
 from backend.app.repositories.database import Connection, Database
 
 # More deeds, deliveries, adjustments or colleagues than anybody reads.
@@ -61,7 +61,7 @@ class ReconciliationDesk:
             return FindingDetail(
                 finding=finding,
                 context=context,
-                history=await reconciliation_desk_repo.list_history(
+                history=await audit_repo.list_of_object(
                     conn, tenant_id, object_kind="finding", object_id=finding_id, limit=rows
                 ),
                 events=await reconciliation_desk_repo.list_events(conn, tenant_id, finding=finding, limit=rows),

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from backend.app.domain.psp_delivery import PspEventNotFound
 from backend.app.domain.webhook_desk import WebhookDetail, WebhookFilter, WebhookPage, WebhookQueue
-from backend.app.repositories import reconciliation_desk_repo, webhook_desk_repo
+from backend.app.repositories import audit_repo, reconciliation_desk_repo, webhook_desk_repo
 from backend.app.repositories.database import Database
 
 # More findings or deeds of one delivery than anybody reads.
@@ -58,7 +58,7 @@ class WebhookDesk:
                 findings = await webhook_desk_repo.list_findings(
                     conn, event.tenant_id, event=event, limit=DETAIL_ROWS_MAX
                 )
-            history = await reconciliation_desk_repo.list_history(
+            history = await audit_repo.list_of_object(
                 conn, event.tenant_id, object_kind="psp_event", object_id=event_id, limit=DETAIL_ROWS_MAX
             )
         return WebhookDetail(event=event, kept=kept, findings=findings, history=history)

@@ -8,7 +8,7 @@ from uuid import UUID
 from backend.app.domain.finance import FinanceWithdrawal, Position, Sort, WithdrawalDetail, WithdrawalFilter
 from backend.app.domain.withdrawal_desk import DeskDetail, DeskPage, DeskSelection, Queue, gather_queues
 from backend.app.domain.withdrawal_lifecycle import WithdrawalNotFound
-from backend.app.repositories import finance_repo, payout_repo, player_repo, withdrawal_desk_repo
+from backend.app.repositories import audit_repo, finance_repo, payout_repo, player_repo, withdrawal_desk_repo
 from backend.app.repositories.database import Database
 from backend.app.services.payouts import Payouts
 
@@ -77,8 +77,8 @@ class WithdrawalDesk:
                 history=WithdrawalDetail(
                     withdrawal=withdrawal,
                     attempts=await payout_repo.list_attempts(conn, tenant_id, withdrawal_id=withdrawal_id, limit=rows),
-                    deeds=await withdrawal_desk_repo.list_deeds(
-                        conn, tenant_id, withdrawal_id=withdrawal_id, limit=rows
+                    deeds=await audit_repo.list_of_object(
+                        conn, tenant_id, object_kind="withdrawal", object_id=withdrawal_id, limit=rows
                     ),
                     transactions=await finance_repo.list_ledger(
                         conn, tenant_id, withdrawal_id=withdrawal_id, limit=rows

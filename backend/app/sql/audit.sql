@@ -55,6 +55,31 @@ WHERE
     AND (%(date_from)s::TIMESTAMPTZ IS NULL OR event.recorded_at >= %(date_from)s)
     AND (%(date_to)s::TIMESTAMPTZ IS NULL OR event.recorded_at < %(date_to)s);
 
+-- name: list_of_object
+-- What was done to an object of a tenant, or of none when tenant_id is NULL; the latest first.
+SELECT
+    event.id,
+    event.tenant_id,
+    event.actor_kind,
+    event.actor_id,
+    event.actor_label,
+    event.action,
+    event.object_kind,
+    event.object_id,
+    event.reason,
+    event.state_before,
+    event.state_after,
+    event.request_id,
+    event.client_address,
+    event.recorded_at
+FROM audit_events AS event
+WHERE
+    event.object_kind = %(object_kind)s
+    AND event.object_id = %(object_id)s::TEXT
+    AND event.tenant_id IS NOT DISTINCT FROM %(tenant_id)s::UUID
+ORDER BY event.id DESC
+LIMIT %(limit)s;
+
 -- name: list_newest_ids
 -- Deeds in a tenant, or everywhere when tenant_id is NULL; newest first, from before an event. Ids are in the order of
 -- time, so from_id and before_id bound the reading where a range of days is asked for; the times then decide.

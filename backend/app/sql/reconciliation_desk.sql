@@ -160,31 +160,6 @@ LEFT JOIN deposits AS deposit ON finding.tx_id = deposit.id AND finding.tenant_i
 LEFT JOIN withdrawals AS withdrawal ON finding.tx_id = withdrawal.id AND finding.tenant_id = withdrawal.tenant_id
 WHERE finding.id = %(finding_id)s AND finding.tenant_id = %(tenant_id)s;
 
--- name: list_history
--- What was done to an object of a tenant, the latest first.
-SELECT
-    event.id,
-    event.tenant_id,
-    event.actor_kind,
-    event.actor_id,
-    event.actor_label,
-    event.action,
-    event.object_kind,
-    event.object_id,
-    event.reason,
-    event.state_before,
-    event.state_after,
-    event.request_id,
-    event.client_address,
-    event.recorded_at
-FROM audit_events AS event
-WHERE
-    event.object_kind = %(object_kind)s
-    AND event.object_id = %(object_id)s::TEXT
-    AND event.tenant_id IS NOT DISTINCT FROM %(tenant_id)s::UUID
-ORDER BY event.id DESC
-LIMIT %(limit)s;
-
 -- name: list_events
 -- Deliveries of the provider that belong to a finding: named by it, of its event, or about its payment.
 SELECT

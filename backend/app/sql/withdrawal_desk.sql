@@ -80,28 +80,3 @@ FROM psp_events AS event
 WHERE event.tx_id = %(tx_id)s AND event.tenant_id = %(tenant_id)s
 ORDER BY event.id DESC
 LIMIT %(limit)s;
-
--- name: list_deeds
--- What people did to a withdrawal, the latest first.
-SELECT
-    event.id,
-    event.tenant_id,
-    event.actor_kind,
-    event.actor_id,
-    event.actor_label,
-    event.action,
-    event.object_kind,
-    event.object_id,
-    event.reason,
-    event.state_before,
-    event.state_after,
-    event.request_id,
-    event.client_address,
-    event.recorded_at
-FROM audit_events AS event
-WHERE
-    event.object_kind = 'withdrawal'
-    AND event.object_id = %(withdrawal_id)s::TEXT
-    AND event.tenant_id = %(tenant_id)s
-ORDER BY event.id DESC
-LIMIT %(limit)s;
