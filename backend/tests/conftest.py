@@ -30,6 +30,7 @@ from backend.tests import api_client, factories
 from backend.tests.factories import Owner
 from backend.tests.finance_desk import desk, desk_app  # noqa: F401 - fixtures
 from backend.tests.fixtures import people  # noqa: F401 - a fixture
+from backend.tests.reconciliation_world import psp, world  # noqa: F401 - fixtures
 
 # The embedded server's first database, migrated once; nobody connects to it afterwards.
 TEMPLATE = embedded_postgres.DATABASE

@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
+import pytest
+
 from backend.app.domain.money import Money
 from backend.app.domain.reconciliation import Grace, Run, StartRun
 from backend.app.domain.statement import StatementPage
@@ -199,13 +201,23 @@ async def make_world(owner: Owner, pools: Pools, psp: MockPsp, *, players: int =
     await mismatches.drain(deadline_seconds=5)
 
 
-@asynccontextmanager
-async def own_psp(database: "Database") -> AsyncIterator[MockPsp]:
-    """MockPSP without webhooks: what it does we learn by its answers and statements."""
-    async with mockpsp_peer.running(mockpsp_peer.config(database, is_sending=False, clock_factor=0.0)) as app:
+@pytest.fixture(scope="module")
+async def psp(own_database: "Database") -> AsyncIterator[MockPsp]:
+    """MockPSP without webhooks, on the module's own database: what it does we learn by its answers and statements.
+
+    In a database that tests share, another test's MockPSP would send what this one keeps to itself.
+    """
+    async with mockpsp_peer.running(mockpsp_peer.config(own_database, is_sending=False, clock_factor=0.0)) as app:
         adapter = mockpsp_peer.adapter_to(app)
         yield adapter
         await adapter.close()
+
+
+@pytest.fixture
+async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
+    """A world of the test's own."""
+    async with make_world(own_owner, own_pools, psp) as made:
+        yield made
 
 
 async def plant(world: World) -> tuple[Counter[str], dict[str, set[object]]]:

@@ -20,7 +20,7 @@ from backend.tests.conftest import Database
 from backend.tests.console_browser import Browser, words
 from backend.tests.factories import Owner, make_tenant, sides
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp
+from backend.tests.reconciliation_world import PROVIDER, World, make_world
 
 LIST: Final = "/reconciliation"
 RUNS: Final = f"{LIST}/runs"
@@ -91,23 +91,17 @@ def listed(page: httpx.Response) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-async def psp(database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(database) as adapter:
-        yield adapter
-
-
-@pytest.fixture(scope="module")
-async def client(database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_client.serving(database, adapters={PROVIDER: psp}) as made:
+async def client(own_database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
+    async with api_client.serving(own_database, adapters={PROVIDER: psp}) as made:
         yield made
 
 
 @pytest.fixture
-async def office(owner: Owner, pools: Pools, psp: MockPsp, client: httpx.AsyncClient) -> AsyncIterator[Office]:
+async def office(own_owner: Owner, own_pools: Pools, psp: MockPsp, client: httpx.AsyncClient) -> AsyncIterator[Office]:
     client.cookies.clear()
-    async with make_world(owner, pools, psp, players=3) as world:
+    async with make_world(own_owner, own_pools, psp, players=3) as world:
         recon, finance, approver = [
-            await console_browser.sign_in(client, owner, role, world.tenant_id)
+            await console_browser.sign_in(client, own_owner, role, world.tenant_id)
             for role in (Role.RECON, Role.FINANCE, Role.APPROVER)
         ]
         yield Office(world=world, http=client, recon=recon, finance=finance, approver=approver)

@@ -1,11 +1,8 @@
 """A provider that drops, repeats, alters, delays and returns, among many payments that are right: found exactly."""
 
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-
-import pytest
 
 from backend.app.domain.finding import ResolutionCode
 from backend.app.domain.reconciliation import RunStatus
@@ -14,22 +11,9 @@ from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.admins import system_actor
 from backend.app.services.reconciliation_feed import StatementFeed
-from backend.tests.conftest import Database
 from backend.tests.factories import Owner
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import GOOD, CutOff, SmallPages, World, give_back, make_world, own_psp, plant
-
-
-@pytest.fixture(scope="module")
-async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(own_database) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(own_owner, own_pools, psp) as made:
-        yield made
+from backend.tests.reconciliation_world import GOOD, CutOff, SmallPages, World, give_back, make_world, plant
 
 
 async def test_what_agrees_is_silent(world: World) -> None:

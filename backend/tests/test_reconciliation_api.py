@@ -21,7 +21,7 @@ from backend.tests.conftest import Database
 from backend.tests.factories import Owner, both, make_tenant, sides, withdrawal
 from backend.tests.fixtures import API, Caller, People, assert_problem
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp
+from backend.tests.reconciliation_world import PROVIDER, World, make_world
 
 RECONCILIATION = "/payments/reconciliation"
 
@@ -45,21 +45,15 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-async def psp(database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(database) as adapter:
-        yield adapter
-
-
-@pytest.fixture(scope="module")
-async def client(database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_client.serving(database, adapters={PROVIDER: psp}) as made:
+async def client(own_database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
+    async with api_client.serving(own_database, adapters={PROVIDER: psp}) as made:
         yield made
 
 
 @pytest.fixture
-async def office(owner: Owner, pools: Pools, psp: MockPsp, client: httpx.AsyncClient) -> AsyncIterator[Office]:
-    people = People(client, owner)
-    async with make_world(owner, pools, psp, players=3) as world:
+async def office(own_owner: Owner, own_pools: Pools, psp: MockPsp, client: httpx.AsyncClient) -> AsyncIterator[Office]:
+    people = People(client, own_owner)
+    async with make_world(own_owner, own_pools, psp, players=3) as world:
         yield Office(
             world=world,
             people=people,

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,27 +16,13 @@ from prometheus_client import REGISTRY
 
 from backend.app.domain.reconciliation import Run, RunInProgress, RunTaken, StartRun
 from backend.app.domain.statement import StatementPage
-from backend.app.psp.mockpsp import MockPsp
-from backend.app.repositories.database import Database as Pools
 from backend.app.repositories.database import DatabaseAway
 from backend.app.services.reconciliation_feed import StatementFeed
 from backend.app.services.reconciliation_telemetry import measure
 from backend.tests import commands
 from backend.tests.conftest import Database
-from backend.tests.factories import Owner, eventually
-from backend.tests.reconciliation_world import PROVIDER, SmallPages, World, make_world, own_psp, plant
-
-
-@pytest.fixture(scope="module")
-async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(own_database) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(own_owner, own_pools, psp) as made:
-        yield made
+from backend.tests.factories import eventually
+from backend.tests.reconciliation_world import PROVIDER, SmallPages, World, plant
 
 
 async def test_dry_run_writes_no_finding_and_remembers_nothing(world: World) -> None:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from backend.app.domain.psp_account import PspAccountExists
 from backend.app.domain.reconciliation import RunTaken, StartRun, UnsupportedProvider
 from backend.app.domain.settlement_mapping import SettlementMappingInvalid, SettlementMappingNotFound
 from backend.app.domain.tenant import InvalidTenant
-from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.reconciliation import FILE_IS_GONE, Reconciliation
 from backend.app.services.settlement_mappings import SettlementMappings
@@ -34,20 +32,8 @@ from backend.tests.factories import (
     make_tenant,
     until_somebody_waits_for,
 )
-from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp
+from backend.tests.reconciliation_world import PROVIDER, World
 from backend.tests.settlement_acme import ACME, ACTOR, DAY, Acme
-
-
-@pytest.fixture(scope="module")
-async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(own_database) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(own_owner, own_pools, psp) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Settlement files compared with real books: what was planted is found, and what is cut off or given twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,33 +12,19 @@ from prometheus_client import REGISTRY
 from backend.app.domain.errors import FieldError
 from backend.app.domain.reconciliation import RunInProgress, RunStatus, StartRun
 from backend.app.domain.settlement_file import Expected, SettlementFileRefused
-from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.reconciliation_telemetry import measure
 from backend.app.services.settlement_mappings import SettlementMappings
 from backend.app.services.settlement_run import ComparedFile, CompareFile, SettlementRuns
 from backend.tests import settlement_desk
-from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,
     make_tenant,
 )
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, World, make_world, own_psp, plant
+from backend.tests.reconciliation_world import PROVIDER, World, plant
 from backend.tests.settlement_acme import ACME, ACTOR, DAY, Acme
 from backend.tests.settlement_desk import HEADER
-
-
-@pytest.fixture(scope="module")
-async def psp(own_database: Database) -> AsyncIterator[MockPsp]:
-    async with own_psp(own_database) as adapter:
-        yield adapter
-
-
-@pytest.fixture
-async def world(own_owner: Owner, own_pools: Pools, psp: MockPsp) -> AsyncIterator[World]:
-    async with make_world(own_owner, own_pools, psp) as made:
-        yield made
 
 
 @pytest.fixture
