@@ -15,9 +15,9 @@ from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from backend.app.domain.email import parse_email
 from backend.app.domain.errors import FieldError
-from backend.app.domain.password import parse_password
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import parse_password
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -9,9 +9,9 @@ from uuid import UUID
 import psutil
 import psycopg
 
-from backend.app.domain.census import CensusReport, Progress
+from backend.app.domain.backfill.census import CensusReport, Progress
 from backend.app.repositories.database import Database
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
 from backend.config import Settings
 from bench.context import Context
 from bench.measure import Measurement

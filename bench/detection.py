@@ -2,8 +2,8 @@
 
     python -m bench.detection [--only gross,blips] [--effort 1.0] [--write]
 
-Every minute, or every event of a stream where hardly anything happens, goes through backend.app.domain.evidence_scan as
-it does in the service; nothing of the rules is repeated here. Seeded: the same effort prints the same tables. With
+Every minute, or every event of a stream where hardly anything happens, goes through evidence_scan as it does in the
+service; nothing of the rules is repeated here. Seeded: the same effort prints the same tables. With
 --write the tables between the markers of docs/detection.md are replaced.
 """
 
@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Final
 
 from backend.app.domain import beta
-from backend.app.domain.baseline import PAIRED_BASELINE, Baseline, scale_odds
-from backend.app.domain.bucket import MINUTE, Bucket, Stream, UnitBucket, count_units
-from backend.app.domain.evidence_scan import Scan
-from backend.app.domain.thresholds import MINUTES_PER_YEAR, Thresholds
+from backend.app.domain.monitor.baseline import PAIRED_BASELINE, Baseline, scale_odds
+from backend.app.domain.monitor.bucket import MINUTE, Bucket, Stream, UnitBucket, count_units
+from backend.app.domain.monitor.evidence_scan import Scan
+from backend.app.domain.monitor.thresholds import MINUTES_PER_YEAR, Thresholds
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "detection.md"
 START: Final = datetime(2026, 1, 5, tzinfo=UTC)

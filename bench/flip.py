@@ -13,13 +13,13 @@ from uuid import uuid4
 import psycopg
 
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.gates import SOFT_GATES
+from backend.app.domain.rollout.gates import SOFT_GATES
 from backend.app.repositories.database import Database
 from backend.app.repositories.embedded.postgres import SERVICE_ROLE
 from backend.app.repositories.engine import Engine
-from backend.app.services.census import Census
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import STORED_EVIDENCE, GateReader
+from backend.app.services.backfill.census import Census
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_gates import STORED_EVIDENCE, GateReader
 from backend.config import Settings
 from bench.context import Context
 from bench.http_load import LoadPlan, LoadReport

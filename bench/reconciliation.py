@@ -15,12 +15,12 @@ import psutil
 import psycopg
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import StatusClass
-from backend.app.domain.reconciliation import Grace, Run, StartRun
-from backend.app.domain.statement import StatementKind, StatementLine, StatementPage
+from backend.app.domain.payments.psp_event import StatusClass
+from backend.app.domain.reconciliation.reconciliation import Grace, Run, StartRun
+from backend.app.domain.reconciliation.statement import StatementKind, StatementLine, StatementPage
 from backend.app.repositories.database import Database
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_feed import Source
+from backend.app.services.reconciliation.reconciliation import Reconciliation
+from backend.app.services.reconciliation.reconciliation_feed import Source
 from backend.config import Settings
 from bench.context import Context
 from bench.measure import Measurement

@@ -40,29 +40,29 @@ from backend.app.api.schemas import AmountSchema
 from backend.app.api.tokens import Tokens
 from backend.app.console import api_docs, failures
 from backend.app.console import routes as console
-from backend.app.domain.email import parse_email
-from backend.app.domain.password import parse_password
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import parse_password
 from backend.app.psp.adapter import PspAdapter
 from backend.app.repositories import home
 from backend.app.repositories.engine import Engine, resolve
 from backend.app.services import logs
-from backend.app.services.adjustments import Adjustments
-from backend.app.services.admin_desk import AdminDesk
-from backend.app.services.admins import Admins, system_actor
-from backend.app.services.attention import AttentionDesk
 from backend.app.services.audit import Audit
-from backend.app.services.finance import Finance
-from backend.app.services.findings import Findings
-from backend.app.services.player_desk import PlayerDesk
+from backend.app.services.desk.admin_desk import AdminDesk
+from backend.app.services.desk.attention import AttentionDesk
+from backend.app.services.desk.player_desk import PlayerDesk
+from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.desk.tenant_desk import TenantDesk
+from backend.app.services.desk.webhook_desk import WebhookDesk
+from backend.app.services.desk.withdrawal_desk import WithdrawalDesk
+from backend.app.services.payments.finance import Finance
+from backend.app.services.payments.webhook_secrets import WebhookSecrets
+from backend.app.services.payments.webhooks import Webhooks
+from backend.app.services.people.admins import Admins, system_actor
 from backend.app.services.players import Players
 from backend.app.services.readiness import Readiness
-from backend.app.services.reconciliation_desk import ReconciliationDesk
-from backend.app.services.tenant_desk import TenantDesk
+from backend.app.services.reconciliation.adjustments import Adjustments
+from backend.app.services.reconciliation.findings import Findings
 from backend.app.services.tenants import Tenants
-from backend.app.services.webhook_desk import WebhookDesk
-from backend.app.services.webhook_secrets import WebhookSecrets
-from backend.app.services.webhooks import Webhooks
-from backend.app.services.withdrawal_desk import WithdrawalDesk
 from backend.app.wiring import DRAIN_SECONDS, VERSION, running, wire
 from backend.config import Settings
 

@@ -14,9 +14,9 @@ from litestar.types import ASGIApp
 
 from backend.app import mockpsp_mount
 from backend.app.domain.errors import TemporarilyUnavailable
-from backend.app.domain.flags import Flag
 from backend.app.domain.job import DeferredJob, PeriodicJob
-from backend.app.domain.reconciliation import Grace
+from backend.app.domain.reconciliation.reconciliation import Grace
+from backend.app.domain.rollout.flags import Flag
 from backend.app.mockpsp_mount import MockPspMount
 from backend.app.psp import mockpsp as mockpsp_adapter
 from backend.app.psp.adapter import PspAdapter
@@ -24,37 +24,37 @@ from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.presence import Presence
-from backend.app.services.admins import Admins
-from backend.app.services.backfill_desk import BackfillDesk
-from backend.app.services.census import Census
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
-from backend.app.services.demo_traffic import DemoTraffic
-from backend.app.services.deposits import Deposits
+from backend.app.services.backfill.census import Census
+from backend.app.services.demo.demo_traffic import EVERY_SECONDS as DEMO_EVERY_SECONDS
+from backend.app.services.demo.demo_traffic import DemoTraffic
+from backend.app.services.desk.backfill_desk import BackfillDesk
+from backend.app.services.desk.rollout_desk import RolloutDesk
 from backend.app.services.evidence import Evidence
-from backend.app.services.finance import Finance
-from backend.app.services.flag_cache import FlagCache
-from backend.app.services.flags import Flags
 from backend.app.services.jobs import Jobs
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor import EVALUATE_SECONDS, Monitor
-from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
-from backend.app.services.monitor_looks import Looks
-from backend.app.services.monitor_reader import MonitorReader, read_triggers
-from backend.app.services.monitor_watch import MonitorWatch
-from backend.app.services.passwords import Passwords
-from backend.app.services.payouts import Payouts
+from backend.app.services.monitor.monitor import EVALUATE_SECONDS, Monitor
+from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.monitor.monitor_looks import Looks
+from backend.app.services.monitor.monitor_reader import MonitorReader, read_triggers
+from backend.app.services.monitor.monitor_watch import MonitorWatch
+from backend.app.services.monitor.selftest import Selftest
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.finance import Finance
+from backend.app.services.payments.payouts import Payouts
+from backend.app.services.payments.psp_inbox import PspInbox
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.console_sessions import ConsoleSessions
+from backend.app.services.people.passwords import Passwords
+from backend.app.services.people.sign_in import SignIn
 from backend.app.services.players import Players
-from backend.app.services.psp_inbox import PspInbox
-from backend.app.services.reconciliation import JOB as RECONCILIATION_JOB
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_feed import Source
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_desk import RolloutDesk
-from backend.app.services.rollout_gates import GateReader
-from backend.app.services.rollout_status import RolloutStatus
-from backend.app.services.selftest import Selftest
-from backend.app.services.sign_in import SignIn
+from backend.app.services.reconciliation.reconciliation import JOB as RECONCILIATION_JOB
+from backend.app.services.reconciliation.reconciliation import Reconciliation
+from backend.app.services.reconciliation.reconciliation_feed import Source
+from backend.app.services.rollout.flag_cache import FlagCache
+from backend.app.services.rollout.flags import Flags
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_gates import GateReader
+from backend.app.services.rollout.rollout_status import RolloutStatus
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import typer
 
-from backend.app.domain.admin import Admin, CreateAdmin
-from backend.app.domain.email import parse_email
 from backend.app.domain.identity import Role
-from backend.app.domain.password import parse_password
-from backend.app.services.admins import Admins
-from backend.app.services.passwords import Passwords
+from backend.app.domain.people.admin import Admin, CreateAdmin
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import parse_password
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.passwords import Passwords
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator
 

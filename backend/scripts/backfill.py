@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from backend.app.domain.backfill import (
+from backend.app.domain.backfill.backfill import (
     BATCH_SIZE_DEFAULT,
     BATCH_SIZE_MAX,
     FORCED_MAX_DEFAULT,
@@ -26,8 +26,8 @@ from backend.app.domain.backfill import (
 )
 from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
 from backend.app.services import logs
-from backend.app.services.backfill import BackfillProgress, BackfillReport, OnProgress, WalletBackfill
-from backend.app.services.backfill_plan import BackfillPlan
+from backend.app.services.backfill.backfill import BackfillProgress, BackfillReport, OnProgress, WalletBackfill
+from backend.app.services.backfill.backfill_plan import BackfillPlan
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator
 

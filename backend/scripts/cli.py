@@ -10,9 +10,9 @@ from typing import Final
 import psycopg
 import typer
 
-from backend.app.domain.backfill import BackfillRefused
+from backend.app.domain.backfill.backfill import BackfillRefused
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
-from backend.app.domain.gates import GatesNotMet
+from backend.app.domain.rollout.gates import GatesNotMet
 from backend.app.repositories.faults import EnvironmentFault
 from backend.app.repositories.schema import one_line
 from backend.config import SettingsRefused

@@ -13,32 +13,32 @@ from litestar.di import Provide
 
 from backend.app import mockpsp_mount
 from backend.app.api import problems, webhooks
-from backend.app.domain.demo_story import FOUR_EYES_MAJOR
-from backend.app.domain.sign_in import Realm
+from backend.app.domain.demo.demo_story import FOUR_EYES_MAJOR
+from backend.app.domain.people.sign_in import Realm
 from backend.app.mockpsp_mount import MockPspMount
 from backend.app.repositories import home
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.engine import Engine
-from backend.app.services.admins import Admins
-from backend.app.services.demo import ACTOR, METHOD, Demo, DemoSignIn, DemoTenant
-from backend.app.services.demo_acts import Desk, Services, Stage, Tempo
-from backend.app.services.demo_history import live_through
-from backend.app.services.deposits import Deposits
+from backend.app.services.demo.demo import ACTOR, METHOD, Demo, DemoSignIn, DemoTenant
+from backend.app.services.demo.demo_acts import Desk, Services, Stage, Tempo
+from backend.app.services.demo.demo_history import live_through
 from backend.app.services.evidence import Evidence
-from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
-from backend.app.services.passwords import Passwords
-from backend.app.services.payouts import Payouts
+from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.finance import Finance
+from backend.app.services.payments.payouts import Payouts
+from backend.app.services.payments.psp_inbox import PspInbox
+from backend.app.services.payments.webhook_secrets import WebhookSecrets
+from backend.app.services.payments.webhooks import Webhooks
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.passwords import Passwords
+from backend.app.services.people.sign_in import SignIn
 from backend.app.services.players import Players
-from backend.app.services.psp_inbox import PspInbox
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import GateReader
-from backend.app.services.sign_in import SignIn
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_gates import GateReader
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
-from backend.app.services.webhook_secrets import WebhookSecrets
-from backend.app.services.webhooks import Webhooks
 from backend.app.services.withdrawals import Withdrawals
 from backend.app.wiring import VERSION
 from backend.config import Settings

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from backend.app.domain.flags import EffectiveFlag, Flag, FlagScope, SetFlag, parse_flag, parse_reason
+from backend.app.domain.rollout.flags import EffectiveFlag, Flag, FlagScope, SetFlag, parse_flag, parse_reason
 from backend.app.services import logs
-from backend.app.services.flags import Flags
+from backend.app.services.rollout.flags import Flags
 from backend.scripts.connection import operator
 from backend.scripts.rollout import WARNINGS_ONLY, open_desk
 

@@ -15,11 +15,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from backend.app.domain.backfill.player_import import COLUMNS, ImportPlayers
 from backend.app.domain.money import format_amount
-from backend.app.domain.player_import import COLUMNS, ImportPlayers
 from backend.app.repositories.home import open_home
 from backend.app.services import logs
-from backend.app.services.player_import import ImportProgress, ImportReport, PlayerImport
+from backend.app.services.backfill.player_import import ImportProgress, ImportReport, PlayerImport
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import typer
 
-from backend.app.domain.psp_account import AccountKey, parse_account_id, parse_secret_name
-from backend.app.services.psp_accounts import PspAccounts
+from backend.app.domain.payments.psp_account import AccountKey, parse_account_id, parse_secret_name
+from backend.app.services.payments.psp_accounts import PspAccounts
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator
 

@@ -9,12 +9,12 @@ import typer
 
 from backend.app import mockpsp_mount
 from backend.app.domain.errors import AppError
-from backend.app.domain.reconciliation import Run, RunStatus, RunTaken, StartRun
+from backend.app.domain.reconciliation.reconciliation import Run, RunStatus, RunTaken, StartRun
 from backend.app.repositories import home
 from backend.app.repositories.engine import resolve
 from backend.app.repositories.faults import DatabaseUnsuitable
 from backend.app.services import logs
-from backend.app.services.reconciliation import Reconciliation
+from backend.app.services.reconciliation.reconciliation import Reconciliation
 from backend.app.wiring import sources_of
 from backend.config import Settings
 from backend.scripts import run_report, settlement

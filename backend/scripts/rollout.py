@@ -14,23 +14,24 @@ import msgspec
 import typer
 
 from backend.app.api.rollout_schemas import detail_out, status_out
-from backend.app.domain.flags import parse_reason
-from backend.app.domain.gate_texts import command as command_of
-from backend.app.domain.gate_texts import explain, remedy
-from backend.app.domain.gates import Gate, GateResult, GatesNotMet, Language, parse_waived
-from backend.app.domain.rollout_state import ArbiterChange, HoldKind
+from backend.app.domain.rollout.flags import parse_reason
+from backend.app.domain.rollout.gate_texts import command as command_of
+from backend.app.domain.rollout.gate_texts import explain, remedy
+from backend.app.domain.rollout.gates import Gate, GateResult, GatesNotMet, Language, parse_waived
+from backend.app.domain.rollout.rollout_state import ArbiterChange, HoldKind
+from backend.app.domain.rollout.waves import Candidate, parse_share
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.domain.waves import Candidate, parse_share
-from backend.app.repositories import rollout_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import resolve
-from backend.app.services import logs, rollout_holds
-from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
-from backend.app.services.monitor_reader import read_triggers
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import GateReader
-from backend.app.services.rollout_status import RolloutStatus, TenantStatus
-from backend.app.services.rollout_waves import RolloutWaves, WaveReport
+from backend.app.repositories.rollout import rollout_repo
+from backend.app.services import logs
+from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.monitor.monitor_reader import read_triggers
+from backend.app.services.rollout import rollout_holds
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_gates import GateReader
+from backend.app.services.rollout.rollout_status import RolloutStatus, TenantStatus
+from backend.app.services.rollout.rollout_waves import RolloutWaves, WaveReport
 from backend.app.wiring import VERSION
 from backend.config import Settings
 from backend.scripts.connection import open_database, open_pools, operator

@@ -16,15 +16,15 @@ from rich.live import Live
 from rich.table import Table
 
 from backend.app.domain.errors import FieldError
+from backend.app.domain.monitor.thresholds import Thresholds
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.domain.thresholds import Thresholds
 from backend.app.repositories import tenant_repo
 from backend.app.repositories.database import Database
-from backend.app.repositories.verdict_repo import ShownVerdict
+from backend.app.repositories.monitor.verdict_repo import ShownVerdict
 from backend.app.services import logs
-from backend.app.services.monitor import Evaluated, Evaluation, Monitor
-from backend.app.services.monitor_reader import Fleet, MonitorReader
-from backend.app.services.selftest import Selftest
+from backend.app.services.monitor.monitor import Evaluated, Evaluation, Monitor
+from backend.app.services.monitor.monitor_reader import Fleet, MonitorReader
+from backend.app.services.monitor.selftest import Selftest
 from backend.app.wiring import VERSION, build_monitor
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator

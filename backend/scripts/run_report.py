@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from backend.app.domain.reconciliation import Run
+from backend.app.domain.reconciliation.reconciliation import Run
 
 
 def document(done: Run) -> dict[str, Any]:

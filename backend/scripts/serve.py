@@ -17,7 +17,7 @@ import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from backend.app.api.http_protocol import WholeAnswers
-from backend.app.domain.demo_story import FOUR_EYES_MAJOR
+from backend.app.domain.demo.demo_story import FOUR_EYES_MAJOR
 from backend.app.main import build, create_app, create_app_without_worker
 from backend.app.repositories import home, presence
 from backend.app.repositories.engine import Engine, resolve

@@ -13,13 +13,13 @@ import typer
 
 from backend.app.domain.errors import FieldError
 from backend.app.domain.money import format_amount, parse_balance, parse_currency
-from backend.app.domain.reconciliation import RunStatus
-from backend.app.domain.settlement_file import Expected
-from backend.app.domain.settlement_mapping import DOCUMENT_BYTES_MAX, SettlementMappingInvalid
+from backend.app.domain.reconciliation.reconciliation import RunStatus
+from backend.app.domain.reconciliation.settlement_file import Expected
+from backend.app.domain.reconciliation.settlement_mapping import DOCUMENT_BYTES_MAX, SettlementMappingInvalid
 from backend.app.repositories.home import open_home
 from backend.app.services import logs
-from backend.app.services.settlement_mappings import SettlementMappings
-from backend.app.services.settlement_run import ComparedFile, CompareFile, SettlementRuns
+from backend.app.services.reconciliation.settlement_mappings import SettlementMappings
+from backend.app.services.reconciliation.settlement_run import ComparedFile, CompareFile, SettlementRuns
 from backend.config import Settings
 from backend.scripts import run_report
 from backend.scripts.connection import open_database, operator

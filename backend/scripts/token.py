@@ -8,13 +8,13 @@ from uuid import UUID
 import typer
 
 from backend.app.api.tokens import Tokens
-from backend.app.domain.admin import AdminNotFound
-from backend.app.domain.email import parse_email
 from backend.app.domain.identity import PlayerIdentity
 from backend.app.domain.ledger import PlayerNotFound
+from backend.app.domain.people.admin import AdminNotFound
+from backend.app.domain.people.email import parse_email
 from backend.app.repositories import home
-from backend.app.services.admins import Admins
-from backend.app.services.passwords import Passwords
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.passwords import Passwords
 from backend.app.services.players import Players
 from backend.config import Settings
 from backend.scripts.connection import open_database

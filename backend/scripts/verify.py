@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from backend.app.domain.census import CensusReport, ClassCount, Difference, Progress
+from backend.app.domain.backfill.census import CensusReport, ClassCount, Difference, Progress
 from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
 from backend.app.services import logs
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
 from backend.config import Settings
 from backend.scripts.connection import open_database, operator
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backend.app.domain.money import format_amount
-from backend.app.services.waiting import Waiting, WaitingReport
+from backend.app.services.desk.waiting import Waiting, WaitingReport
 from backend.config import Settings
 from backend.scripts.connection import open_database
 

@@ -12,9 +12,9 @@ from uuid import UUID
 import psycopg
 
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.backfill import BackfillWallets
+from backend.app.domain.backfill.backfill import BackfillWallets
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.backfill import BackfillReport, WalletBackfill
+from backend.app.services.backfill.backfill import BackfillReport, WalletBackfill
 from backend.config import CHECKOUT
 from backend.tests import commands
 from backend.tests.conftest import Database

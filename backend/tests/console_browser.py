@@ -13,8 +13,8 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from backend.app.domain.console_session import form_token, hash_token
 from backend.app.domain.identity import Role
+from backend.app.domain.people.console_session import form_token, hash_token
 from backend.tests.factories import Owner
 from backend.tests.fixtures import NO_PASSWORD, new_email
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from backend.app.domain.detection import (
+from backend.app.domain.monitor.detection import (
     PAIRED_BASELINE,
     Assessment,
     Baseline,

@@ -13,12 +13,12 @@ from uuid_utils.compat import uuid7
 
 from backend.app.domain.identity import Role
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import Applied, PspEvent
+from backend.app.domain.payments.psp_event import Applied, PspEvent
 from backend.app.domain.withdrawal import RequestWithdrawal
 from backend.app.repositories import withdrawal_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.payouts import Payouts
+from backend.app.services.payments.payouts import Payouts
 from backend.tests import api_client
 from backend.tests.factories import Owner, Player, make_player, make_tenant, new_key
 from backend.tests.fixtures import Caller, People

@@ -7,16 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from backend.app.domain.bucket import Trigger
-from backend.app.domain.evidence import Claim
 from backend.app.domain.ledger import InsufficientFunds, PostResult
+from backend.app.domain.mismatch import Mismatch
 from backend.app.domain.money import Money
-from backend.app.domain.rollout import Mismatch
+from backend.app.domain.monitor.bucket import Trigger
+from backend.app.domain.monitor.evidence import Claim
 from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.evidence import Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor import Evaluated, Evaluation, Monitor
+from backend.app.services.monitor.monitor import Evaluated, Evaluation, Monitor
 from backend.app.services.withdrawals import Withdrawals
 from backend.app.wiring import build_monitor
 from backend.tests.conftest import Database

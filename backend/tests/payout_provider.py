@@ -12,8 +12,8 @@ from typing import Final, Literal
 from uuid import uuid4
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import PspEvent, PspEventType
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.payments.psp_event import PspEvent, PspEventType
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.psp.adapter import (
     CaptureRequest,
     Done,

@@ -15,9 +15,9 @@ from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 
-from backend.app.domain.psp_delivery import Delivery, Receipt
-from backend.app.domain.psp_event import PspEvent
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.payments.psp_delivery import Delivery, Receipt
+from backend.app.domain.payments.psp_event import PspEvent
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.psp import standard_webhooks
 from backend.app.psp.adapter import (
     CaptureRequest,
@@ -31,12 +31,12 @@ from backend.app.psp.adapter import (
 )
 from backend.app.psp.mockpsp_events import MockPspWebhooks
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.psp_inbox import PspInbox
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.psp_inbox import PspInbox
+from backend.app.services.payments.webhook_secrets import WebhookSecrets
+from backend.app.services.payments.webhooks import Webhooks
 from backend.app.services.wallets import Wallets
-from backend.app.services.webhook_secrets import WebhookSecrets
-from backend.app.services.webhooks import Webhooks
 from backend.tests.factories import Owner, Player, connect_owner, deposit_command, eventually, open_pools, settings_of
 from backend.tests.webhook_deliveries import ADYEN_KEY, MOCK_SECRET, MOCK_SECRET_OLD
 

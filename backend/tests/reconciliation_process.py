@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any, Final
 from uuid import UUID
 
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.repositories.database import Database
 from backend.app.repositories.engine import Engine
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_feed import Source, StatementFeed
+from backend.app.services.reconciliation.reconciliation import Reconciliation
+from backend.app.services.reconciliation.reconciliation_feed import Source, StatementFeed
 from backend.config import Settings
 from backend.tests import mockpsp_peer
 from backend.tests.reconciliation_world import GRACE, LATER, PROVIDER, SmallPages

@@ -13,18 +13,18 @@ from uuid import UUID, uuid4
 import pytest
 
 from backend.app.domain.money import Money
-from backend.app.domain.reconciliation import Grace, Run, StartRun
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.reconciliation.reconciliation import Grace, Run, StartRun
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.domain.tenant import account_id_of
 from backend.app.psp.adapter import CaptureRequest, Done, PspUnavailable, RefundRequest
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.deposits import Deposits
-from backend.app.services.findings import Findings
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.payouts import Payouts
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_feed import Source, StatementFeed
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.payouts import Payouts
+from backend.app.services.reconciliation.findings import Findings
+from backend.app.services.reconciliation.reconciliation import Reconciliation
+from backend.app.services.reconciliation.reconciliation_feed import Source, StatementFeed
 from backend.app.services.wallets import Wallets
 from backend.tests import mockpsp_peer
 from backend.tests.factories import Owner, Player, deposit_command, make_player, make_tenant

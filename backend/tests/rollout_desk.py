@@ -10,14 +10,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.gates import SOFT_GATES
-from backend.app.domain.rollout_state import ArbiterChange
+from backend.app.domain.rollout.gates import SOFT_GATES
+from backend.app.domain.rollout.rollout_state import ArbiterChange
 from backend.app.repositories import ledger_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.flags import Flags
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_gates import STORED_EVIDENCE, GateReader
-from backend.app.services.rollout_status import RolloutStatus
+from backend.app.services.rollout.flags import Flags
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_gates import STORED_EVIDENCE, GateReader
+from backend.app.services.rollout.rollout_status import RolloutStatus
 from backend.tests.conftest import Database
 from backend.tests.factories import FENCE_NAMESPACE, Owner, Player, make_player, make_tenant
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.admins import system_actor
-from backend.app.services.settlement_mappings import SettlementMappings
-from backend.app.services.settlement_run import ComparedFile, CompareFile, SettlementRuns
+from backend.app.services.people.admins import system_actor
+from backend.app.services.reconciliation.settlement_mappings import SettlementMappings
+from backend.app.services.reconciliation.settlement_run import ComparedFile, CompareFile, SettlementRuns
 from backend.tests import settlement_desk
 from backend.tests.factories import (
     Owner,

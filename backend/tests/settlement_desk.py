@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from backend.app.domain.settlement_file import SettlementFile, Survey
-from backend.app.domain.settlement_line import Bounds, FileLine, RejectedLine, TrailerLine
-from backend.app.domain.settlement_mapping import SettlementMapping, parse_mapping
+from backend.app.domain.reconciliation.settlement_file import SettlementFile, Survey
+from backend.app.domain.reconciliation.settlement_line import Bounds, FileLine, RejectedLine, TrailerLine
+from backend.app.domain.reconciliation.settlement_mapping import SettlementMapping, parse_mapping
 
 HEADER: Final = ("id", "merchant_ref", "kind", "state", "gross", "fee", "ccy", "when")
 DOCUMENT: Final[dict[str, Any]] = {

@@ -16,7 +16,7 @@ from argon2.profiles import CHEAPEST
 
 from backend.app.api.tokens import ADMIN_LIFETIME, PLAYER_LIFETIME, TokenKind, Tokens
 from backend.app.domain.identity import PlayerIdentity, Role
-from backend.app.domain.sign_in import (
+from backend.app.domain.people.sign_in import (
     ACCOUNT_FAILURES_MAX,
     ADDRESS_FAILURES_MAX,
     WINDOW,
@@ -25,8 +25,8 @@ from backend.app.domain.sign_in import (
     network_of,
 )
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.passwords import Passwords
-from backend.app.services.sign_in import SignIn
+from backend.app.services.people.passwords import Passwords
+from backend.app.services.people.sign_in import SignIn
 from backend.tests.api_client import JWT_SECRET
 from backend.tests.factories import Owner, make_player, make_tenant
 from backend.tests.fixtures import People, assert_problem, new_email

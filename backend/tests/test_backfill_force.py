@@ -4,10 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from backend.app.domain.backfill import BackfillRefused, BackfillWallets
+from backend.app.domain.backfill.backfill import BackfillRefused, BackfillWallets
 from backend.app.repositories import withdrawal_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.backfill import WalletBackfill
+from backend.app.services.backfill.backfill import WalletBackfill
 from backend.tests.backfill_command import SYSTEM, backfill, elsewhere, force, open_withdrawals, runs, summary
 from backend.tests.factories import (
     Owner,

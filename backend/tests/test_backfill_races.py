@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from backend.app.domain.backfill import BackfillWallets
-from backend.app.repositories import backfill_repo, ledger_repo
+from backend.app.domain.backfill.backfill import BackfillWallets
+from backend.app.repositories import ledger_repo
+from backend.app.repositories.backfill import backfill_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.backfill import BackfillProgress, WalletBackfill
+from backend.app.services.backfill.backfill import BackfillProgress, WalletBackfill
 from backend.tests.backfill_command import SYSTEM, Command, backfill, elsewhere, kill_under_way, runs, summary
 from backend.tests.conftest import Database
 from backend.tests.factories import (

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
 from backend.tests.conftest import Database
 from backend.tests.factories import connect_owner, make_player, open_pools
 from backend.tests.rollout_desk import RolloutDesk, desk_on

@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.console_session import hash_token
 from backend.app.domain.identity import Role
+from backend.app.domain.people.console_session import hash_token
 from backend.tests import api_client, console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import Browser, words

@@ -12,7 +12,7 @@ import pytest
 
 from backend.app.console import audit
 from backend.app.domain.audit import Actor, ActorKind, AuditEntry
-from backend.app.domain.audit_desk import Change, changes_of, first_id_at, last_id_before
+from backend.app.domain.desk.audit_desk import Change, changes_of, first_id_at, last_id_before
 from backend.app.domain.identity import Role
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Database as Pools

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.backfill_desk import BackfillBusy, BackfillKind
+from backend.app.domain.desk.backfill_desk import BackfillBusy, BackfillKind
 from backend.app.domain.identity import Role
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.backfill_desk import BackfillDesk
+from backend.app.services.desk.backfill_desk import BackfillDesk
 from backend.tests import console_browser
 from backend.tests.console_browser import Browser, words
 from backend.tests.factories import Owner, make_player, make_tenant, set_legacy

@@ -18,8 +18,8 @@ from litestar.routes import HTTPRoute
 from backend.app.console import routes
 from backend.app.console.access import ACCESS, Page, may
 from backend.app.console.visit import PAGE_OPTION, welcome
-from backend.app.domain.console_session import form_token
 from backend.app.domain.identity import Role
+from backend.app.domain.people.console_session import form_token
 from backend.tests import api_client, console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import ORIGIN, Browser, nobody, words

@@ -9,7 +9,7 @@ import pytest
 
 from backend.app.domain.identity import Role
 from backend.app.repositories.database import Database as Pools
-from backend.app.services import player_desk
+from backend.app.services.desk import player_desk
 from backend.tests import console_browser
 from backend.tests.console_browser import Browser, words
 from backend.tests.factories import (

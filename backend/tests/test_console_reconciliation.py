@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.finding_csv import COLUMNS
 from backend.app.domain.identity import Role
+from backend.app.domain.reconciliation.finding_csv import COLUMNS
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
 from backend.tests import api_client, console_browser

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from backend.app.console.rollout_charts import SPARK_HEIGHT, spark_path
-from backend.app.domain.bucket import Trigger
 from backend.app.domain.identity import Role
-from backend.app.domain.rollout_actions import matrix
+from backend.app.domain.monitor.bucket import Trigger
+from backend.app.domain.monitor.rollout_actions import matrix
 from backend.app.repositories.database import Database as Pools
 from backend.tests import console_browser
 from backend.tests.conftest import Database

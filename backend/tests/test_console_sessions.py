@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.admin import ChangeAdmin, CreateAdmin
-from backend.app.domain.console_session import form_token, hash_token
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.people.admin import ChangeAdmin, CreateAdmin
+from backend.app.domain.people.console_session import form_token, hash_token
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.admins import Admins, system_actor
-from backend.app.services.passwords import Passwords
+from backend.app.services.people.admins import Admins, system_actor
+from backend.app.services.people.passwords import Passwords
 from backend.tests import api_client, console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import ORIGIN, SESSION_COOKIE, Browser, nobody, words

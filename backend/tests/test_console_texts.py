@@ -16,11 +16,9 @@ from backend.app.console.home import KINDS
 from backend.app.console.list_filter import AGES
 from backend.app.console.navigation import ITEMS
 from backend.app.console.text import LANGUAGES, Language
-from backend.app.domain import backfill, rollout_actions
-from backend.app.domain.adjustment import AdjustmentDecided, AdjustmentRefused, AdjustmentStatus, PaymentNotOpen
-from backend.app.domain.assessment import Verdict
 from backend.app.domain.audit import ActorKind
-from backend.app.domain.finance import Sort
+from backend.app.domain.backfill import backfill
+from backend.app.domain.desk.webhook_desk import WAITING_STATES
 from backend.app.domain.finding import (
     FindingChanged,
     FindingStatus,
@@ -29,21 +27,29 @@ from backend.app.domain.finding import (
     ResolutionCode,
     Severity,
 )
-from backend.app.domain.flags import Flag, FlagSource
-from backend.app.domain.gates import Gate
 from backend.app.domain.identity import Role
 from backend.app.domain.ledger import Arbiter, TransactionType
-from backend.app.domain.payout import AttemptState
+from backend.app.domain.monitor import rollout_actions
+from backend.app.domain.monitor.assessment import Verdict
+from backend.app.domain.payments.finance import Sort
+from backend.app.domain.payments.payout import AttemptState
+from backend.app.domain.payments.psp_delivery import EventState, PullRefused
+from backend.app.domain.payments.psp_event import Effect
+from backend.app.domain.payments.withdrawal_lifecycle import ADMIN_ACTIONS
 from backend.app.domain.player import KycStatus
-from backend.app.domain.psp_delivery import EventState, PullRefused
-from backend.app.domain.psp_event import Effect
-from backend.app.domain.reconciliation import RunInProgress, RunStatus, UnsupportedProvider
-from backend.app.domain.rollout_state import HoldKind, Stage
-from backend.app.domain.webhook_desk import WAITING_STATES
+from backend.app.domain.reconciliation.adjustment import (
+    AdjustmentDecided,
+    AdjustmentRefused,
+    AdjustmentStatus,
+    PaymentNotOpen,
+)
+from backend.app.domain.reconciliation.reconciliation import RunInProgress, RunStatus, UnsupportedProvider
+from backend.app.domain.rollout.flags import Flag, FlagSource
+from backend.app.domain.rollout.gates import Gate
+from backend.app.domain.rollout.rollout_state import HoldKind, Stage
 from backend.app.domain.withdrawal import WithdrawalState
-from backend.app.domain.withdrawal_lifecycle import ADMIN_ACTIONS
 from backend.app.psp.webhook import SignatureStatus
-from backend.app.services.finance import _AUDIT_ACTIONS
+from backend.app.services.payments.finance import _AUDIT_ACTIONS
 
 TEMPLATES: Final = sorted(render.TEMPLATES.rglob("*.html"))
 # What is no word of any language: our name, keys on a keyboard.
@@ -94,7 +100,7 @@ def test_text_that_a_template_names_exists(path: Path, key: str) -> None:
 def sources_that_audit() -> Iterator[str]:
     """The text of everything that may write the audit."""
     app = Path(render.__file__).parent.parent
-    for path in sorted([*(app / "services").glob("*.py"), *(app / "sql").rglob("*.sql")]):
+    for path in sorted([*(app / "services").rglob("*.py"), *(app / "sql").rglob("*.sql")]):
         if path.name != "schema.sql":
             yield path.read_text("utf-8")
 
@@ -134,7 +140,7 @@ def families() -> Iterator[str]:
     yield from (f"attempt.{each}" for each in AttemptState)
     yield from (f"event.attempt.{each}" for each in AttemptState)
     yield from (f"event.deed.{each}" for each in _AUDIT_ACTIONS.values())
-    # What a provider's report did is audited by the state it led to (services/payout_reports.py).
+    # What a provider's report did is audited by the state it led to (services/payments/payout_reports.py).
     yield from (f"event.deed.withdrawal.{each}" for each in ("paid", "failed", "returned"))
     yield from (f"effect.{each}" for each in Effect)
     yield from (f"type.{each}" for each in TransactionType)

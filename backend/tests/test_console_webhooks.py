@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from backend.app.domain.audit import Actor, ActorKind
+from backend.app.domain.desk.webhook_desk import BODY_BYTES_MAX
 from backend.app.domain.identity import Role
-from backend.app.domain.psp_event import Effect
-from backend.app.domain.webhook_desk import BODY_BYTES_MAX
+from backend.app.domain.payments.psp_event import Effect
 from backend.app.psp.adapter import Unknown
 from backend.tests import api_client, console_browser
 from backend.tests.conftest import Database
@@ -182,7 +182,7 @@ async def test_list_goes_on_where_its_page_or_its_search_ends(
         path = None if following is None else following[1].replace("&amp;", "&")
     assert sorted(seen) == sorted(ids)
     # A search looks through so many and says from where to go on.
-    monkeypatch.setattr("backend.app.repositories.webhook_desk_repo.LOOKED_AT_MAX", 2)
+    monkeypatch.setattr("backend.app.repositories.desk.webhook_desk_repo.LOOKED_AT_MAX", 2)
     none = await counter.recon.get(LIST, type="deposit.failed")
     assert "None among these" in words(none)
     assert "Look further back" in words(none)

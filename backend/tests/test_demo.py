@@ -11,26 +11,26 @@ import psycopg
 import pytest
 
 from backend.app import mockpsp_mount
-from backend.app.domain import demo_story
-from backend.app.domain.census import DifferenceClass
-from backend.app.domain.demo_story import Plot
-from backend.app.domain.gates import Gate
+from backend.app.domain.backfill.census import DifferenceClass
+from backend.app.domain.demo import demo_story
+from backend.app.domain.demo.demo_story import Plot
+from backend.app.domain.rollout.gates import Gate
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.admins import Admins
-from backend.app.services.census import Census
-from backend.app.services.demo import CASTS, DEPOSIT_KEY, DRIFT_SLUG, PLAYERS, SLUG, DemoTenant
-from backend.app.services.demo_traffic import LEFT, REQUESTED_MAX, DemoTraffic
-from backend.app.services.deposits import Deposits
+from backend.app.services.backfill.census import Census
+from backend.app.services.demo.demo import CASTS, DEPOSIT_KEY, DRIFT_SLUG, PLAYERS, SLUG, DemoTenant
+from backend.app.services.demo.demo_traffic import LEFT, REQUESTED_MAX, DemoTraffic
 from backend.app.services.evidence import Evidence
-from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor_evidence import MONITORED_EVIDENCE
-from backend.app.services.passwords import Passwords
-from backend.app.services.payouts import Payouts
+from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.finance import Finance
+from backend.app.services.payments.payouts import Payouts
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.passwords import Passwords
 from backend.app.services.players import Players
-from backend.app.services.rollout_gates import GateReader
-from backend.app.services.rollout_status import RolloutStatus
+from backend.app.services.rollout.rollout_gates import GateReader
+from backend.app.services.rollout.rollout_status import RolloutStatus
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals

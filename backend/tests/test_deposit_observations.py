@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backend.app.domain.deposit_observation import CHECKS_BEFORE_LOST, LOST_CODE
 from backend.app.domain.money import Money
+from backend.app.domain.payments.deposit_observation import CHECKS_BEFORE_LOST, LOST_CODE
 from backend.app.psp.adapter import Done, Unknown
 from backend.app.repositories import withdrawal_repo
 from backend.tests.conftest import Server

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from backend.app.domain.census import DifferenceClass
-from backend.app.domain.detection import (
+from backend.app.domain.backfill.census import DifferenceClass
+from backend.app.domain.monitor.detection import (
     PAIRED_BASELINE,
     Assessment,
     AssessmentInput,

@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.app.domain.bucket import count_units
-from backend.app.domain.cusum import Cusum
-from backend.app.domain.detection import (
+from backend.app.domain.monitor.bucket import count_units
+from backend.app.domain.monitor.cusum import Cusum
+from backend.app.domain.monitor.detection import (
     Assessment,
     AssessmentInput,
     Baseline,

@@ -12,12 +12,20 @@ from datetime import timedelta
 
 import pytest
 
-from backend.app.domain.baseline import PAIRED_BASELINE, Baseline, control_ratio, learn_rate, scale_odds
-from backend.app.domain.bucket import MINUTE, UnitBucket
-from backend.app.domain.detection import Assessment, Bucket, Flag, Stream, Surroundings, Verdict, find_global_cause
-from backend.app.domain.evidence_scan import Scan
-from backend.app.domain.rollout_actions import Action, Recommendation, recommend
-from backend.app.domain.thresholds import MINUTES_PER_YEAR
+from backend.app.domain.monitor.baseline import PAIRED_BASELINE, Baseline, control_ratio, learn_rate, scale_odds
+from backend.app.domain.monitor.bucket import MINUTE, UnitBucket
+from backend.app.domain.monitor.detection import (
+    Assessment,
+    Bucket,
+    Flag,
+    Stream,
+    Surroundings,
+    Verdict,
+    find_global_cause,
+)
+from backend.app.domain.monitor.evidence_scan import Scan
+from backend.app.domain.monitor.rollout_actions import Action, Recommendation, recommend
+from backend.app.domain.monitor.thresholds import MINUTES_PER_YEAR
 from backend.tests.detection_traffic import (
     DAY,
     HOUR,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.app.domain import beta
-from backend.app.domain.baseline import (
+from backend.app.domain.monitor.baseline import (
     RATE_MAX,
     RATE_MIN,
     Baseline,

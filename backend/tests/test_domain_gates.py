@@ -10,9 +10,10 @@ import pytest
 
 from backend.app.domain.beta import upper_bound
 from backend.app.domain.errors import FieldError
-from backend.app.domain.flags import Flag, FlagScope, SetFlag, UnknownFlag, ensure_settable, parse_flag
-from backend.app.domain.gate_texts import TEXTS, command, explain, gate_document, remedy
-from backend.app.domain.gates import (
+from backend.app.domain.ledger import Arbiter
+from backend.app.domain.rollout.flags import Flag, FlagScope, SetFlag, UnknownFlag, ensure_settable, parse_flag
+from backend.app.domain.rollout.gate_texts import TEXTS, command, explain, gate_document, remedy
+from backend.app.domain.rollout.gates import (
     CENSUS_AGE_MAX,
     EVIDENCE_WINDOW,
     REHEARSED_WITHIN,
@@ -27,8 +28,7 @@ from backend.app.domain.gates import (
     evidence_since,
     judge_gates,
 )
-from backend.app.domain.ledger import Arbiter
-from backend.app.domain.rollout_state import (
+from backend.app.domain.rollout.rollout_state import (
     AttestedCurrency,
     HoldKind,
     RolloutHold,
@@ -37,8 +37,8 @@ from backend.app.domain.rollout_state import (
     add_sides,
     derive_stage,
 )
-from backend.app.domain.waves import Candidate, parse_share, plan_wave
-from backend.app.services.rollout_gates import is_older
+from backend.app.domain.rollout.waves import Candidate, parse_share, plan_wave
+from backend.app.services.rollout.rollout_gates import is_older
 
 NOW = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)

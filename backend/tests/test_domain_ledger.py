@@ -14,8 +14,8 @@ from backend.app.domain.ledger import (
     balance_after,
     ensure_posted,
 )
+from backend.app.domain.mismatch import MismatchClass, compare
 from backend.app.domain.money import Money
-from backend.app.domain.rollout import MismatchClass, compare
 
 ASKED = Money(amount_minor=80_00, currency="USD")
 

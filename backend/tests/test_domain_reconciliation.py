@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from backend.app.domain.adjustment import ProposeAdjustment, plan_closing
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import (
     Finding,
@@ -17,11 +16,12 @@ from backend.app.domain.finding import (
     money_facts,
     parse_resolution,
 )
-from backend.app.domain.finding_catalogue import CATALOGUE
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import StatusClass
-from backend.app.domain.reconciliation import ensure_window, flooded_types
-from backend.app.domain.statement import ControlTotals, StatementKind, StatementLine
+from backend.app.domain.payments.psp_event import StatusClass
+from backend.app.domain.reconciliation.adjustment import ProposeAdjustment, plan_closing
+from backend.app.domain.reconciliation.finding_catalogue import CATALOGUE
+from backend.app.domain.reconciliation.reconciliation import ensure_window, flooded_types
+from backend.app.domain.reconciliation.statement import ControlTotals, StatementKind, StatementLine
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -13,14 +13,15 @@ import httpx
 import psycopg
 import pytest
 
-from backend.app.domain import evidence as evidence_domain
-from backend.app.domain.bucket import Stream
-from backend.app.domain.evidence import Claim, Tally
 from backend.app.domain.ledger import Arbiter, InsufficientFunds, PostCode, PostResult
 from backend.app.domain.money import Money
-from backend.app.repositories import deposit_repo, evidence_repo
+from backend.app.domain.monitor import evidence as evidence_domain
+from backend.app.domain.monitor.bucket import Stream
+from backend.app.domain.monitor.evidence import Claim, Tally
+from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.repositories.evidence_repo import Flush
+from backend.app.repositories.monitor import evidence_repo
+from backend.app.repositories.monitor.evidence_repo import Flush
 from backend.app.services.evidence import KEEP, Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
 from backend.app.services.withdrawals import Withdrawals

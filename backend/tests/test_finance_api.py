@@ -15,10 +15,10 @@ import pytest
 from backend.app import sql
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.csv_cells import text_cell
-from backend.app.domain.finance import Sort, WithdrawalFilter
 from backend.app.domain.identity import Role
-from backend.app.services.finance import Finance
+from backend.app.domain.payments.finance import Sort, WithdrawalFilter
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.payments.finance import Finance
 from backend.tests.api_client import REPLAYED
 from backend.tests.factories import Owner, both, connect_owner, make_player, make_tenant, sides
 from backend.tests.finance_desk import AMOUNT, AMOUNT_OF_TWO, BALANCE, FINANCE, Desk, reference

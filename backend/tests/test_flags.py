@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from backend.app.domain.errors import FieldError
-from backend.app.domain.flags import Flag, FlagsContradict, FlagScope, SetFlag
-from backend.app.domain.gates import GatesNotMet
-from backend.app.domain.rollout_state import FenceBusy, TooManyTenants
+from backend.app.domain.rollout.flags import Flag, FlagsContradict, FlagScope, SetFlag
+from backend.app.domain.rollout.gates import GatesNotMet
+from backend.app.domain.rollout.rollout_state import FenceBusy, TooManyTenants
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.repositories import flag_repo
-from backend.app.services import flags as flags_service
-from backend.app.services.flag_cache import FlagCache
+from backend.app.repositories.rollout import flag_repo
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.rollout import flags as flags_service
+from backend.app.services.rollout.flag_cache import FlagCache
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     connect_owner,
@@ -368,7 +368,7 @@ async def test_copy_hears_of_every_change_at_once(desk: RolloutDesk, cache: Flag
 async def test_copy_reads_everything_anew_after_it_lost_its_session(
     desk: RolloutDesk, cache: FlagCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backend.app.services.flag_cache.RECONNECT_SECONDS", 0.01)
+    monkeypatch.setattr("backend.app.services.rollout.flag_cache.RECONNECT_SECONDS", 0.01)
     async with desk.pools.connection() as conn:
         await conn.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

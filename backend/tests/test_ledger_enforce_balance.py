@@ -7,7 +7,7 @@ import httpx
 import prometheus_client
 import pytest
 
-from backend.app.domain.rollout import MismatchClass
+from backend.app.domain.mismatch import MismatchClass
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.ledger_telemetry import mismatch_counter
 from backend.tests.api_client import REPLAYED, WalletClient, serving

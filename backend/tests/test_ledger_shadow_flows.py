@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.app.domain.ledger import Arbiter, PostCode
-from backend.app.domain.rollout import MismatchClass
+from backend.app.domain.mismatch import MismatchClass
 from backend.app.repositories import ledger_repo, withdrawal_repo
 from backend.app.repositories.database import Database as Pools
 from backend.app.repositories.presence import FlagsRefused, ensure_flags_agree

@@ -10,23 +10,23 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.app.domain.assessment import Verdict
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.bucket import Stream, Trigger
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.ledger import Arbiter
-from backend.app.domain.monitor import COOLDOWN_MAX, MonitorBusy, SubjectKind, VerdictNotFound, cooldown_after
-from backend.app.domain.thresholds import Thresholds
-from backend.app.repositories import evidence_repo, monitor_repo, verdict_repo
-from backend.app.repositories.monitor_repo import LeaseLost
-from backend.app.services import monitor_watch
-from backend.app.services.census import Census
-from backend.app.services.monitor import Monitor
-from backend.app.services.monitor_inputs import Inputs
-from backend.app.services.monitor_looks import Looks
-from backend.app.services.monitor_reader import MonitorReader
-from backend.app.services.monitor_watch import MonitorWatch
-from backend.app.services.selftest import Selftest
+from backend.app.domain.monitor.assessment import Verdict
+from backend.app.domain.monitor.bucket import Stream, Trigger
+from backend.app.domain.monitor.monitor import COOLDOWN_MAX, MonitorBusy, SubjectKind, VerdictNotFound, cooldown_after
+from backend.app.domain.monitor.thresholds import Thresholds
+from backend.app.repositories.monitor import evidence_repo, monitor_repo, verdict_repo
+from backend.app.repositories.monitor.monitor_repo import LeaseLost
+from backend.app.services.backfill.census import Census
+from backend.app.services.monitor import monitor_watch
+from backend.app.services.monitor.monitor import Monitor
+from backend.app.services.monitor.monitor_inputs import Inputs
+from backend.app.services.monitor.monitor_looks import Looks
+from backend.app.services.monitor.monitor_reader import MonitorReader
+from backend.app.services.monitor.monitor_watch import MonitorWatch
+from backend.app.services.monitor.selftest import Selftest
 from backend.tests.conftest import Database
 from backend.tests.factories import make_tenant, set_enforce, set_legacy
 from backend.tests.monitor_desk import MonitorDesk, automatic, monitor_desk, of_trigger, soon, verdicts
@@ -302,7 +302,7 @@ async def test_monitor_that_lost_its_lease_writes_nothing(desk: MonitorDesk, mon
 async def test_who_comes_while_another_evaluates_is_told_so(desk: MonitorDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk.pools.connection() as conn:
         assert await monitor_repo.take_lease(conn, holder="another") is not None
-    monkeypatch.setattr("backend.app.services.monitor.BUSY_SECONDS_MAX", 0.0)
+    monkeypatch.setattr("backend.app.services.monitor.monitor.BUSY_SECONDS_MAX", 0.0)
     with pytest.raises(MonitorBusy):
         await desk.evaluate()
     assert await desk.monitor.run_due(datetime.now(UTC)) == 0

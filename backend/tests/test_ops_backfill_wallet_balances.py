@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from backend.app.domain.backfill import Outcome
+from backend.app.domain.backfill.backfill import Outcome
 from backend.app.domain.money import AMOUNT_MINOR_MAX
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories.database import Database as Pools

@@ -7,11 +7,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.census import CensusReport, DifferenceClass, RunState
+from backend.app.domain.backfill.census import CensusReport, DifferenceClass, RunState
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
 from backend.tests import factories, invariants, ledger_history
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, Player

@@ -12,7 +12,7 @@ import pytest
 
 from backend.app.domain.ledger import Arbiter
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
 from backend.tests import ledger_history
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner

@@ -16,10 +16,10 @@ import httpx
 import psycopg
 import pytest
 
-from backend.app.domain.census import CensusReport, Progress
-from backend.app.repositories import census_repo
+from backend.app.domain.backfill.census import CensusReport, Progress
+from backend.app.repositories.backfill import census_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.census import Census, CensusTaken
+from backend.app.services.backfill.census import Census, CensusTaken
 from backend.tests import api_client, commands, factories, ledger_history
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner

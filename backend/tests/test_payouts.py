@@ -12,15 +12,15 @@ from prometheus_client import REGISTRY
 
 from backend.app.domain.identity import Role
 from backend.app.domain.money import Money
-from backend.app.domain.payout import (
+from backend.app.domain.payments.payout import (
     AttemptState,
     is_stale,
     wait_before_check,
 )
-from backend.app.domain.psp_event import Effect, PspEventType
+from backend.app.domain.payments.psp_event import Effect, PspEventType
 from backend.app.psp.adapter import PayoutRequest
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.payouts import Payouts
+from backend.app.services.payments.payouts import Payouts
 from backend.tests.api_client import serving
 from backend.tests.conftest import Server
 from backend.tests.factories import (

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from backend.app.domain.identity import Role
-from backend.app.domain.payment_method import SCENARIOS
+from backend.app.domain.payments.payment_method import SCENARIOS
 from backend.tests.api_client import JWT_SECRET, WalletClient
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, Player, both, connect_owner, eventually, ledger_types, make_player, sides

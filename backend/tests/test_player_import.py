@@ -19,12 +19,12 @@ import pytest
 from psycopg import sql
 
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.player_import import COLUMNS, ImportPlayers
+from backend.app.domain.backfill.player_import import COLUMNS, ImportPlayers
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database as Pool
 from backend.app.repositories.engine import Engine
-from backend.app.services import player_import
-from backend.app.services.player_import import ImportReport, PlayerImport
+from backend.app.services.backfill import player_import
+from backend.app.services.backfill.player_import import ImportReport, PlayerImport
 from backend.config import Settings
 from backend.tests import commands
 from backend.tests.conftest import Database

@@ -3,9 +3,16 @@
 import pytest
 
 from backend.app.domain import csv_records
+from backend.app.domain.backfill.player_import import (
+    COLUMNS,
+    FileRefused,
+    PlayerFile,
+    PlayerRow,
+    RejectedRow,
+    parse_row,
+)
 from backend.app.domain.csv_records import Record, Unreadable
-from backend.app.domain.player_import import COLUMNS, FileRefused, PlayerFile, PlayerRow, RejectedRow, parse_row
-from backend.app.repositories.rejects_file import spreadsheet_safe
+from backend.app.repositories.backfill.rejects_file import spreadsheet_safe
 
 HEADER = ",".join(COLUMNS)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.app.domain.psp_event import (
+from backend.app.domain.payments.psp_event import (
     STATUS_CLASSES,
     Judgement,
     Observation,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.app.domain.money import AMOUNT_MINOR_MAX, CURRENCY_EXPONENTS, Money
-from backend.app.domain.psp_event import PspEvent, PspEventType, StatusClass
+from backend.app.domain.payments.psp_event import PspEvent, PspEventType, StatusClass
 from backend.app.psp.registry import SCHEMES
 from backend.app.psp.webhook import UnparsableEvent
 from backend.tests.webhook_deliveries import (

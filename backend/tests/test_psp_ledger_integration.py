@@ -17,8 +17,8 @@ from backend.app.psp.adapter import CaptureRequest, Outcome
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import deposit_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.deposits import Deposits
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.payments.deposits import Deposits
 from backend.app.services.wallets import Wallets
 from backend.tests import mockpsp_peer
 from backend.tests.api_client import MOCKPSP_API_KEY, REPLAYED, WalletClient

@@ -19,10 +19,10 @@ import psycopg
 import pytest
 from litestar import Litestar
 
-from backend.app.domain import payment_method
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import PspEvent, PspEventType
-from backend.app.domain.statement import StatementKind, StatementLine
+from backend.app.domain.payments import payment_method
+from backend.app.domain.payments.psp_event import PspEvent, PspEventType
+from backend.app.domain.reconciliation.statement import StatementKind, StatementLine
 from backend.app.psp.adapter import (
     CaptureRequest,
     Done,

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.app.domain.psp_delivery import (
+from backend.app.domain.payments.psp_delivery import (
     RETRIES_AFTER,
     UNVERIFIED_PER_MINUTE_MAX,
     Delivery,
@@ -19,8 +19,8 @@ from backend.app.domain.psp_delivery import (
     WebhookSignatureInvalid,
 )
 from backend.app.psp import standard_webhooks
-from backend.app.repositories import psp_account_repo
-from backend.app.services.psp_inbox import PspInbox
+from backend.app.repositories.payments import psp_account_repo
+from backend.app.services.payments.psp_inbox import PspInbox
 from backend.tests import webhook_deliveries
 from backend.tests.conftest import Server
 from backend.tests.factories import Player, both, ledger_types, make_player, make_tenant, sides, unopened

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from backend.app.domain.finding import ResolutionCode
-from backend.app.domain.reconciliation import RunStatus
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.reconciliation.reconciliation import RunStatus
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.admins import system_actor
-from backend.app.services.reconciliation_feed import StatementFeed
+from backend.app.services.people.admins import system_actor
+from backend.app.services.reconciliation.reconciliation_feed import StatementFeed
 from backend.tests.factories import Owner
 from backend.tests.invariants import assert_sound
 from backend.tests.reconciliation_world import GOOD, CutOff, SmallPages, World, give_back, make_world, plant

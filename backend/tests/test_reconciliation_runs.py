@@ -14,11 +14,11 @@ from uuid import UUID
 import pytest
 from prometheus_client import REGISTRY
 
-from backend.app.domain.reconciliation import Run, RunInProgress, RunTaken, StartRun
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.reconciliation.reconciliation import Run, RunInProgress, RunTaken, StartRun
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.repositories.database import DatabaseAway
-from backend.app.services.reconciliation_feed import StatementFeed
-from backend.app.services.reconciliation_telemetry import measure
+from backend.app.services.reconciliation.reconciliation_feed import StatementFeed
+from backend.app.services.reconciliation.reconciliation_telemetry import measure
 from backend.tests import commands
 from backend.tests.conftest import Database
 from backend.tests.factories import eventually

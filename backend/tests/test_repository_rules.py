@@ -16,7 +16,9 @@ from backend.app import sql
 from backend.mockpsp import books
 
 APP: Final = Path(sql.__file__).parent.parent
-REPOSITORIES: Final = sorted(path.stem for path in (APP / "repositories").glob("*_repo.py"))
+REPOSITORIES: Final = sorted(
+    ".".join(path.relative_to(APP).with_suffix("").parts) for path in (APP / "repositories").rglob("*_repo.py")
+)
 NOUNS: Final = sorted(path.stem for path in sql.FOLDER.glob("*.sql") if path.stem != "schema")
 
 # Public functions whose first parameter after `conn` is not tenant_id, and why that cannot be.
@@ -178,14 +180,14 @@ EXCEPTIONS: Final = {
 def public_functions() -> Iterator[tuple[str, FunctionType]]:
     """(repository.function, the function) of everything public that a repository defines itself."""
     for name in REPOSITORIES:
-        module = importlib.import_module(f"backend.app.repositories.{name}")
+        module = importlib.import_module(f"backend.app.{name}")
         for attribute, value in vars(module).items():
             if (
                 isinstance(value, FunctionType)
                 and value.__module__ == module.__name__
                 and not attribute.startswith("_")
             ):
-                yield f"{name}.{attribute}", value
+                yield f"{name.rpartition('.')[2]}.{attribute}", value
 
 
 FUNCTIONS: Final = dict(public_functions())

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 import typer.main
 
-from backend.app.domain.detection import Assessment, Baseline, Flag, Latched, Stream, SubjectCount, Trigger, Verdict
-from backend.app.domain.rollout_actions import Action, Recommendation, recommend
-from backend.app.domain.rollout_sentences import Language, explain
+from backend.app.domain.monitor.detection import (
+    Assessment,
+    Baseline,
+    Flag,
+    Latched,
+    Stream,
+    SubjectCount,
+    Trigger,
+    Verdict,
+)
+from backend.app.domain.monitor.rollout_actions import Action, Recommendation, recommend
+from backend.app.domain.monitor.rollout_sentences import Language, explain
 from backend.scripts.cli import app
 
 NOW = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)

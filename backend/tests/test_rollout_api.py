@@ -5,8 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from backend.app.domain.gates import Gate
 from backend.app.domain.identity import Role
+from backend.app.domain.rollout.gates import Gate
 from backend.app.repositories.database import Database as Pools
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, make_player, make_tenant, set_legacy

@@ -10,16 +10,17 @@ from psycopg import AsyncConnection, errors
 
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.errors import FieldError
-from backend.app.domain.flags import FlagsContradict
-from backend.app.domain.gates import SOFT_GATES, Gate, GatesNotMet, parse_waived
 from backend.app.domain.ledger import Arbiter
-from backend.app.domain.rollout_state import AlreadyEnforced, FenceBusy, HoldKind
+from backend.app.domain.rollout.flags import FlagsContradict
+from backend.app.domain.rollout.gates import SOFT_GATES, Gate, GatesNotMet, parse_waived
+from backend.app.domain.rollout.rollout_state import AlreadyEnforced, FenceBusy, HoldKind
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.repositories import rollout_repo, withdrawal_repo
+from backend.app.repositories import withdrawal_repo
 from backend.app.repositories.database import Database as Pools
-from backend.app.repositories.rollout_documents import facts_document
-from backend.app.services import rollout_fence, rollout_holds
-from backend.app.services.rollout_verification import verify
+from backend.app.repositories.rollout import rollout_repo
+from backend.app.repositories.rollout.rollout_documents import facts_document
+from backend.app.services.rollout import rollout_fence, rollout_holds
+from backend.app.services.rollout.rollout_verification import verify
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,

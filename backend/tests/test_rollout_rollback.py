@@ -10,11 +10,11 @@ import pytest
 from psycopg import AsyncConnection
 
 from backend.app.domain.ledger import Arbiter
-from backend.app.domain.rollout_state import HoldKind
+from backend.app.domain.rollout.rollout_state import HoldKind
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories.database import Database as Pools
-from backend.app.services import rollout_holds
-from backend.app.services.census import Census
+from backend.app.services.backfill.census import Census
+from backend.app.services.rollout import rollout_holds
 from backend.tests.conftest import Database
 from backend.tests.factories import (
     Owner,

@@ -14,14 +14,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from backend.app.domain.errors import FieldError
-from backend.app.domain.psp_account import PspAccountExists
-from backend.app.domain.reconciliation import RunTaken, StartRun, UnsupportedProvider
-from backend.app.domain.settlement_mapping import SettlementMappingInvalid, SettlementMappingNotFound
+from backend.app.domain.payments.psp_account import PspAccountExists
+from backend.app.domain.reconciliation.reconciliation import RunTaken, StartRun, UnsupportedProvider
+from backend.app.domain.reconciliation.settlement_mapping import SettlementMappingInvalid, SettlementMappingNotFound
 from backend.app.domain.tenant import InvalidTenant
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.reconciliation import FILE_IS_GONE, Reconciliation
-from backend.app.services.settlement_mappings import SettlementMappings
-from backend.app.services.webhook_secrets import WebhookSecrets
+from backend.app.services.payments.webhook_secrets import WebhookSecrets
+from backend.app.services.reconciliation.reconciliation import FILE_IS_GONE, Reconciliation
+from backend.app.services.reconciliation.settlement_mappings import SettlementMappings
 from backend.config import Settings
 from backend.tests import commands, settlement_desk
 from backend.tests.conftest import Database

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from backend.app.domain.csv_records import RECORD_BYTES_MAX
 from backend.app.domain.errors import FieldError
 from backend.app.domain.money import AMOUNT_MINOR_MAX, CURRENCY_EXPONENTS
-from backend.app.domain.psp_event import StatusClass
-from backend.app.domain.settlement_amount import amount_parser
-from backend.app.domain.settlement_file import Expected, SettlementFile, SettlementFileRefused, Survey
-from backend.app.domain.settlement_line import FileLine, RejectedLine, TrailerLine
-from backend.app.domain.settlement_mapping import (
+from backend.app.domain.payments.psp_event import StatusClass
+from backend.app.domain.reconciliation.settlement_amount import amount_parser
+from backend.app.domain.reconciliation.settlement_file import Expected, SettlementFile, SettlementFileRefused, Survey
+from backend.app.domain.reconciliation.settlement_line import FileLine, RejectedLine, TrailerLine
+from backend.app.domain.reconciliation.settlement_mapping import (
     AmountFormat,
     Basis,
     ControlSum,
@@ -28,7 +28,7 @@ from backend.app.domain.settlement_mapping import (
     flatten,
     parse_mapping,
 )
-from backend.app.domain.statement import StatementKind
+from backend.app.domain.reconciliation.statement import StatementKind
 from backend.tests.settlement_desk import (
     BOUNDS,
     DOCUMENT,

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from backend.app.domain.errors import FieldError
-from backend.app.domain.reconciliation import RunInProgress, RunStatus, StartRun
-from backend.app.domain.settlement_file import Expected, SettlementFileRefused
+from backend.app.domain.reconciliation.reconciliation import RunInProgress, RunStatus, StartRun
+from backend.app.domain.reconciliation.settlement_file import Expected, SettlementFileRefused
 from backend.app.repositories.database import Database as Pools
-from backend.app.services.reconciliation_telemetry import measure
-from backend.app.services.settlement_mappings import SettlementMappings
-from backend.app.services.settlement_run import ComparedFile, CompareFile, SettlementRuns
+from backend.app.services.reconciliation.reconciliation_telemetry import measure
+from backend.app.services.reconciliation.settlement_mappings import SettlementMappings
+from backend.app.services.reconciliation.settlement_run import ComparedFile, CompareFile, SettlementRuns
 from backend.tests import settlement_desk
 from backend.tests.factories import (
     Owner,

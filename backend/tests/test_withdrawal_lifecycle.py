@@ -7,12 +7,11 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.domain.finance import LedgerRefused
 from backend.app.domain.identity import Role
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import Effect
-from backend.app.domain.withdrawal import WithdrawalState
-from backend.app.domain.withdrawal_lifecycle import (
+from backend.app.domain.payments.finance import LedgerRefused
+from backend.app.domain.payments.psp_event import Effect
+from backend.app.domain.payments.withdrawal_lifecycle import (
     ADMIN_ACTIONS,
     TRANSITIONS,
     Action,
@@ -24,6 +23,7 @@ from backend.app.domain.withdrawal_lifecycle import (
     approvals_needed,
     plan_action,
 )
+from backend.app.domain.withdrawal import WithdrawalState
 from backend.tests.factories import Owner, both, ledger_types, make_player, make_tenant, set_enforce, set_legacy, sides
 from backend.tests.finance_desk import AMOUNT, AMOUNT_OF_TWO, BALANCE, FINANCE, THRESHOLD, Desk, reference
 from backend.tests.fixtures import assert_problem

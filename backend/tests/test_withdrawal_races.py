@@ -7,13 +7,13 @@ import pytest
 
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.errors import AppError
-from backend.app.domain.finance import Deed
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.psp_event import Applied, Effect
-from backend.app.domain.withdrawal_lifecycle import Action, InvalidStateTransition
+from backend.app.domain.payments.finance import Deed
+from backend.app.domain.payments.psp_event import Applied, Effect
+from backend.app.domain.payments.withdrawal_lifecycle import Action, InvalidStateTransition
 from backend.app.repositories import ledger_repo
-from backend.app.services.finance import Finance
 from backend.app.services.ledger_telemetry import MismatchRecorder
+from backend.app.services.payments.finance import Finance
 from backend.tests.factories import Player, make_player, set_enforce, sides
 from backend.tests.finance_desk import AMOUNT, BALANCE, Desk, reference
 from backend.tests.fixtures import Caller

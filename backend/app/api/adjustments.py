@@ -15,7 +15,10 @@ from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset,
 from backend.app.api.reconciliation import ROLES
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
-from backend.app.domain.adjustment import (
+from backend.app.domain.finding import FindingNotFound
+from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.money import format_amount
+from backend.app.domain.reconciliation.adjustment import (
     REASON_LENGTH_MAX,
     Adjustment,
     AdjustmentNotFound,
@@ -23,12 +26,9 @@ from backend.app.domain.adjustment import (
     ProposeAdjustment,
     parse_signed,
 )
-from backend.app.domain.finding import FindingNotFound
-from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.money import format_amount
 from backend.app.domain.tenant import tenant_of_new
-from backend.app.services.adjustments import Adjustments
-from backend.app.services.findings import Findings
+from backend.app.services.reconciliation.adjustments import Adjustments
+from backend.app.services.reconciliation.findings import Findings
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -14,11 +14,11 @@ from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, requi
 from backend.app.api.lists import Limit, Offset
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, Page, PageMeta
-from backend.app.domain.admin import Admin, AdminNotFound, ChangeAdmin, CreateAdmin, tenant_of_new_admin
-from backend.app.domain.email import parse_email
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.password import parse_password
-from backend.app.services.admins import Admins
+from backend.app.domain.people.admin import Admin, AdminNotFound, ChangeAdmin, CreateAdmin, tenant_of_new_admin
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import parse_password
+from backend.app.services.people.admins import Admins
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -14,14 +14,14 @@ from backend.app.api.guards import TENANT_PARAMETERS, request_id_of, require_adm
 from backend.app.api.responses import problems
 from backend.app.api.schemas import PRINTABLE, CurrencyCode
 from backend.app.api.tokens import Tokens
-from backend.app.domain.email import EMAIL_LENGTH_MAX, EMAIL_PATTERN, parse_email
 from backend.app.domain.identity import AdminIdentity, PlayerIdentity, Role
-from backend.app.domain.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
+from backend.app.domain.people.email import EMAIL_LENGTH_MAX, EMAIL_PATTERN, parse_email
+from backend.app.domain.people.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
+from backend.app.domain.people.sign_in import Realm, SignInCommand
 from backend.app.domain.player import USERNAME_LENGTH_MAX, CreatePlayer
-from backend.app.domain.sign_in import Realm, SignInCommand
-from backend.app.services.admins import Admins
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.sign_in import SignIn
 from backend.app.services.players import Players
-from backend.app.services.sign_in import SignIn
 
 AnyRequest = Request[Any, Any, Any]
 

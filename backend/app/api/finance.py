@@ -38,19 +38,19 @@ from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain import idempotency
 from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.desk.withdrawal_csv import csv_header, csv_row
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.finance import (
+from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.payments.finance import (
     Deed,
     DeedAnswer,
     FinanceWithdrawal,
     Sort,
     WithdrawalFilter,
 )
-from backend.app.domain.finance_cursor import format_cursor, parse_cursor
-from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.withdrawal_csv import csv_header, csv_row
-from backend.app.domain.withdrawal_lifecycle import Action, WithdrawalNotFound
-from backend.app.services.finance import Finance
+from backend.app.domain.payments.finance_cursor import format_cursor, parse_cursor
+from backend.app.domain.payments.withdrawal_lifecycle import Action, WithdrawalNotFound
+from backend.app.services.payments.finance import Finance
 
 AnyRequest = Request[Any, Any, Any]
 

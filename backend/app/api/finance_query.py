@@ -1,4 +1,4 @@
-"""How finance asks for a list: by filter; where a page begins is domain/finance_cursor.py."""
+"""How finance asks for a list: by filter; where a page begins is domain/payments/finance_cursor.py."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -9,7 +9,7 @@ from litestar.params import QueryParameter
 from backend.app.api.lists import Instant, Text, parse_from, parse_to
 from backend.app.domain import money
 from backend.app.domain.errors import FieldError
-from backend.app.domain.finance import WithdrawalFilter
+from backend.app.domain.payments.finance import WithdrawalFilter
 from backend.app.domain.withdrawal import WithdrawalState
 
 AmountBound = Annotated[

@@ -9,11 +9,11 @@ import msgspec
 
 from backend.app.api.players import LedgerTransactionOut, ledger_transaction_out
 from backend.app.domain.audit import ActorKind, State
-from backend.app.domain.finance import BULK_MAX, FinanceWithdrawal, WithdrawalDetail
 from backend.app.domain.money import format_amount
-from backend.app.domain.payout import Attempt, AttemptState
+from backend.app.domain.payments.finance import BULK_MAX, FinanceWithdrawal, WithdrawalDetail
+from backend.app.domain.payments.payout import Attempt, AttemptState
+from backend.app.domain.payments.withdrawal_lifecycle import Action
 from backend.app.domain.withdrawal import WithdrawalState
-from backend.app.domain.withdrawal_lifecycle import Action
 
 Reason = Annotated[str, msgspec.Meta(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
 Version = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1, description="The version that was seen")]

@@ -7,8 +7,8 @@ from uuid import UUID
 import msgspec
 
 from backend.app.domain.finding import NOTE_LENGTH_MAX, FindingStatus, FindingType, Severity, StoredFinding
-from backend.app.domain.finding_catalogue import CATALOGUE
-from backend.app.domain.finding_csv import amount_of
+from backend.app.domain.reconciliation.finding_catalogue import CATALOGUE
+from backend.app.domain.reconciliation.finding_csv import amount_of
 
 Note = Annotated[str, msgspec.Meta(max_length=NOTE_LENGTH_MAX)]
 

@@ -33,9 +33,9 @@ from backend.app.domain.finding import (
     Severity,
     parse_resolution,
 )
-from backend.app.domain.finding_csv import COLUMNS, csv_row
 from backend.app.domain.identity import AdminIdentity
-from backend.app.services.findings import Findings
+from backend.app.domain.reconciliation.finding_csv import COLUMNS, csv_row
+from backend.app.services.reconciliation.findings import Findings
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -11,10 +11,10 @@ from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.responses import problems
 from backend.app.api.rollout_schemas import FlagIn, FlagsOut, flag_out
 from backend.app.domain.errors import FieldError
-from backend.app.domain.flags import SetFlag, parse_flag, parse_reason
 from backend.app.domain.identity import AdminIdentity
+from backend.app.domain.rollout.flags import SetFlag, parse_flag, parse_reason
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.services.flags import Flags
+from backend.app.services.rollout.flags import Flags
 
 FlagName = Annotated[str, PathParameter(description="The flag, such as webhook_signature_enforced")]
 

@@ -15,7 +15,7 @@ from backend.app.domain import idempotency
 from backend.app.domain.audit import Actor, ActorKind
 from backend.app.domain.identity import AdminIdentity, Forbidden, PlayerIdentity, Role, Unauthorized
 from backend.app.domain.money import CURRENCY_EXPONENTS
-from backend.app.services.admins import Admins
+from backend.app.services.people.admins import Admins
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 # A token of ours is about 300 characters; a longer header is not one.

@@ -16,10 +16,10 @@ from backend.app.api.lists import BIGINT_MAX, Cursor, CursorMeta, CursorPage, Li
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, CurrencyCode, RawAmount
 from backend.app.domain import money
-from backend.app.domain.email import parse_email
 from backend.app.domain.identity import AdminIdentity, Role
 from backend.app.domain.ledger import Arbiter, PlayerNotFound
-from backend.app.domain.password import parse_password
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import parse_password
 from backend.app.domain.player import CreatePlayer, KycStatus, LegacyBalances, Player, PlayerFilter
 from backend.app.domain.tenant import tenant_of_new
 from backend.app.services.players import Players

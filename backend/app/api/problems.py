@@ -19,8 +19,8 @@ from litestar.exceptions import (
 from backend.app.api.body import MalformedJson
 from backend.app.domain.errors import AppError, TemporarilyUnavailable
 from backend.app.domain.identity import Unauthorized
-from backend.app.domain.psp_delivery import WebhookSignatureInvalid
-from backend.app.domain.sign_in import RateLimited
+from backend.app.domain.payments.psp_delivery import WebhookSignatureInvalid
+from backend.app.domain.people.sign_in import RateLimited
 
 log = structlog.get_logger()
 

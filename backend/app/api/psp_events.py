@@ -14,8 +14,8 @@ from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset,
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.psp_delivery import EventState, PspEventFilter, PspEventNotFound, PspEventRow
-from backend.app.services.psp_inbox import PspInbox
+from backend.app.domain.payments.psp_delivery import EventState, PspEventFilter, PspEventNotFound, PspEventRow
+from backend.app.services.payments.psp_inbox import PspInbox
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -26,10 +26,10 @@ from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.identity import AdminIdentity, Forbidden, Role
 from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
-from backend.app.domain.reconciliation import Run, RunNotFound, RunStatus, StartRun
+from backend.app.domain.reconciliation.reconciliation import Run, RunNotFound, RunStatus, StartRun
 from backend.app.domain.tenant import TenantRequired
-from backend.app.repositories.reconciliation_repo import Balance
-from backend.app.services.reconciliation import Reconciliation
+from backend.app.repositories.reconciliation.reconciliation_repo import Balance
+from backend.app.services.reconciliation.reconciliation import Reconciliation
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -19,12 +19,12 @@ from backend.app.api.rollout_schemas import (
     status_out,
 )
 from backend.app.api.schemas import LIMIT_DEFAULT, Page, PageMeta
-from backend.app.domain.flags import parse_reason
-from backend.app.domain.gates import parse_waived
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.rollout.flags import parse_reason
+from backend.app.domain.rollout.gates import parse_waived
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_status import RolloutStatus
+from backend.app.services.rollout.rollout import Rollout
+from backend.app.services.rollout.rollout_status import RolloutStatus
 
 AnyRequest = Request[Any, Any, Any]
 TenantId = Annotated[str, PathParameter(description="The tenant", schema_extra={"format": "uuid"})]

@@ -28,13 +28,13 @@ from backend.app.api.rollout_monitor_schemas import (
     verdict_out,
 )
 from backend.app.api.schemas import LIMIT_DEFAULT
-from backend.app.domain.bucket import Trigger
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.monitor import DecisionNotFound, SubjectKind, VerdictNotFound
+from backend.app.domain.monitor.bucket import Trigger
+from backend.app.domain.monitor.monitor import DecisionNotFound, SubjectKind, VerdictNotFound
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.services.monitor import Monitor
-from backend.app.services.monitor_reader import MonitorReader
-from backend.app.services.selftest import Selftest
+from backend.app.services.monitor.monitor import Monitor
+from backend.app.services.monitor.monitor_reader import MonitorReader
+from backend.app.services.monitor.selftest import Selftest
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 
 from backend.app.api.schemas import PRINTABLE
-from backend.app.repositories.monitor_repo import DecisionRow, ResultRow
-from backend.app.repositories.verdict_repo import ShownVerdict
-from backend.app.services.monitor import Evaluated
-from backend.app.services.monitor_reader import TenantEvidence
+from backend.app.repositories.monitor.monitor_repo import DecisionRow, ResultRow
+from backend.app.repositories.monitor.verdict_repo import ShownVerdict
+from backend.app.services.monitor.monitor import Evaluated
+from backend.app.services.monitor.monitor_reader import TenantEvidence
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, pattern=PRINTABLE)]
 

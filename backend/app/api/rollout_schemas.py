@@ -7,13 +7,13 @@ from uuid import UUID
 
 import msgspec
 
-from backend.app.domain.flags import EffectiveFlag, FlagScope
-from backend.app.domain.gate_texts import gate_document
-from backend.app.domain.gates import GateResult, evidence_document
 from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
-from backend.app.domain.rollout_state import ArbiterChange, AttestedCurrency, RolloutHold
-from backend.app.repositories.rollout_repo import MismatchedWallet
-from backend.app.services.rollout_status import TenantDetail, TenantStatus
+from backend.app.domain.rollout.flags import EffectiveFlag, FlagScope
+from backend.app.domain.rollout.gate_texts import gate_document
+from backend.app.domain.rollout.gates import GateResult, evidence_document
+from backend.app.domain.rollout.rollout_state import ArbiterChange, AttestedCurrency, RolloutHold
+from backend.app.repositories.rollout.rollout_repo import MismatchedWallet
+from backend.app.services.rollout.rollout_status import TenantDetail, TenantStatus
 
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, examples=["gates met, ticket 4711"])]
 _MONEY = frozenset(AttestedCurrency._fields[4:])

@@ -32,7 +32,7 @@ from backend.app.domain.deposit import Deposit, DepositAnswer, OpenDeposit
 from backend.app.domain.identity import PlayerIdentity
 from backend.app.domain.withdrawal import RequestWithdrawal, Withdrawal, WithdrawalAnswer
 from backend.app.psp import mockpsp
-from backend.app.services.deposits import Deposits
+from backend.app.services.payments.deposits import Deposits
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
 

@@ -14,10 +14,10 @@ from litestar.params import PathParameter
 from backend.app.api.guards import request_id_of
 from backend.app.api.responses import problems
 from backend.app.domain.errors import AppError
-from backend.app.domain.psp_account import ACCOUNT_ID_LENGTH_MAX
-from backend.app.domain.psp_delivery import Delivery, UnknownProvider
-from backend.app.services.psp_inbox import PspInbox
-from backend.app.services.webhooks import Webhooks
+from backend.app.domain.payments.psp_account import ACCOUNT_ID_LENGTH_MAX
+from backend.app.domain.payments.psp_delivery import Delivery, UnknownProvider
+from backend.app.services.payments.psp_inbox import PspInbox
+from backend.app.services.payments.webhooks import Webhooks
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -13,11 +13,11 @@ from backend.app.console.access import Page
 from backend.app.console.finding_page import parse_note
 from backend.app.console.list_filter import FieldReader, Fields, place_of
 from backend.app.console.visit import action, page
-from backend.app.domain.adjustment import REASON_LENGTH_MAX, AdjustmentNotFound, AdjustmentStatus
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.services.adjustments import Adjustments
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.reconciliation_desk import ReconciliationDesk
+from backend.app.domain.reconciliation.adjustment import REASON_LENGTH_MAX, AdjustmentNotFound, AdjustmentStatus
+from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
+from backend.app.services.reconciliation.adjustments import Adjustments
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 50

@@ -15,14 +15,14 @@ from backend.app.console.admins import parse_role
 from backend.app.console.audit import place_of
 from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
-from backend.app.domain.admin import AdminNotFound, ChangeAdmin
-from backend.app.domain.audit_desk import changes_of
+from backend.app.domain.desk.audit_desk import changes_of
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import Role
-from backend.app.domain.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
-from backend.app.services.admin_desk import AdminDesk
-from backend.app.services.admins import Admins
-from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.domain.people.admin import AdminNotFound, ChangeAdmin
+from backend.app.domain.people.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
+from backend.app.services.desk.admin_desk import AdminDesk
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
 Form = Mapping[str, str]

@@ -10,15 +10,15 @@ from litestar.di import NamedDependency
 from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.visit import action, page
-from backend.app.domain.admin import CreateAdmin, tenant_of_new_admin
-from backend.app.domain.email import parse_email
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import AdminIdentity, Role
-from backend.app.domain.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
+from backend.app.domain.people.admin import CreateAdmin, tenant_of_new_admin
+from backend.app.domain.people.email import parse_email
+from backend.app.domain.people.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
 from backend.app.domain.tenant import Tenant
-from backend.app.services.admin_desk import AdminDesk
-from backend.app.services.admins import Admins
-from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.services.desk.admin_desk import AdminDesk
+from backend.app.services.people.admins import Admins
+from backend.app.services.people.console_sessions import ConsoleSessions
 from backend.app.services.tenants import Tenants
 
 AnyRequest = Request[Any, Any, Any]

@@ -18,8 +18,8 @@ from backend.app.console import render, text, visit
 from backend.app.console.access import Page
 from backend.app.console.visit import page
 from backend.app.domain.audit import AuditFilter
-from backend.app.domain.audit_desk import CSV_HEADER, SeenDeed, changes_of, csv_row
 from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.desk.audit_desk import CSV_HEADER, SeenDeed, changes_of, csv_row
 from backend.app.domain.errors import FieldError
 from backend.app.services.audit import Audit
 

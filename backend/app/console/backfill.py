@@ -11,13 +11,13 @@ from backend.app.console.access import Page
 from backend.app.console.live import Live, live_of
 from backend.app.console.rollout_page import ensure_confirmed, tenant_id_of
 from backend.app.console.visit import action, page
-from backend.app.domain.backfill_desk import BackfillKind
+from backend.app.domain.desk.backfill_desk import BackfillKind
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.flags import parse_reason
 from backend.app.domain.money import CURRENCY_EXPONENTS
-from backend.app.services.backfill_desk import BackfillDesk
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.rollout_desk import RolloutDesk
+from backend.app.domain.rollout.flags import parse_reason
+from backend.app.services.desk.backfill_desk import BackfillDesk
+from backend.app.services.desk.rollout_desk import RolloutDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 25

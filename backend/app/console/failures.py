@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, NotFoundException
 from backend.app.console import cookies, render, text
 from backend.app.console.visit import FormRefused, SignInNeeded
 from backend.app.domain.errors import AppError
-from backend.app.domain.sign_in import RateLimited
+from backend.app.domain.people.sign_in import RateLimited
 
 log = structlog.get_logger()
 

@@ -12,8 +12,7 @@ from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.live import live_of
 from backend.app.console.visit import action, page
-from backend.app.domain import adjustment, finding_catalogue
-from backend.app.domain.adjustment import ProposeAdjustment, parse_signed
+from backend.app.domain.desk.reconciliation_desk import FindingDetail, is_open, sides_of
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.finding import (
     NOTE_LENGTH_MAX,
@@ -23,11 +22,12 @@ from backend.app.domain.finding import (
     ResolutionCode,
     parse_resolution,
 )
-from backend.app.domain.reconciliation_desk import FindingDetail, is_open, sides_of
-from backend.app.services.adjustments import Adjustments
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.findings import Findings
-from backend.app.services.reconciliation_desk import ReconciliationDesk
+from backend.app.domain.reconciliation import adjustment, finding_catalogue
+from backend.app.domain.reconciliation.adjustment import ProposeAdjustment, parse_signed
+from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
+from backend.app.services.reconciliation.adjustments import Adjustments
+from backend.app.services.reconciliation.findings import Findings
 
 AnyRequest = Request[Any, Any, Any]
 Form = Mapping[str, str]

@@ -12,9 +12,9 @@ from backend.app.console import render, visit
 from backend.app.console.access import Page, may
 from backend.app.console.live import live_of
 from backend.app.console.visit import page
-from backend.app.domain.attention import ATTENTION_MAX, Attention
-from backend.app.services.attention import AttentionDesk
-from backend.app.services.player_desk import PlayerDesk
+from backend.app.domain.desk.attention import ATTENTION_MAX, Attention
+from backend.app.services.desk.attention import AttentionDesk
+from backend.app.services.desk.player_desk import PlayerDesk
 
 AnyRequest = Request[Any, Any, Any]
 SEARCH_LENGTH_MAX: Final = 254

@@ -15,13 +15,13 @@ from backend.app.console.cookies import language_of
 from backend.app.console.text import Language
 from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
+from backend.app.domain.desk.player_desk import PlayerDetail
 from backend.app.domain.errors import FieldError
 from backend.app.domain.ledger import PlayerNotFound
 from backend.app.domain.money import CURRENCY_EXPONENTS
 from backend.app.domain.player import KycStatus
-from backend.app.domain.player_desk import PlayerDetail
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.player_desk import PlayerDesk
+from backend.app.services.desk.player_desk import PlayerDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
 from backend.app.services.players import Players
 
 AnyRequest = Request[Any, Any, Any]

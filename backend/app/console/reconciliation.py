@@ -16,13 +16,13 @@ from backend.app.console.list_filter import AGES, FieldReader, Fields, place_of,
 from backend.app.console.live import live_of
 from backend.app.console.visit import page
 from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.desk.reconciliation_desk import LOOKED_AT_MAX, SEVERITIES
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import FindingFilter, FindingStatus, FindingType, Severity
-from backend.app.domain.finding_csv import COLUMNS, csv_row, money_of
-from backend.app.domain.reconciliation_desk import LOOKED_AT_MAX, SEVERITIES
-from backend.app.services.findings import Findings
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_desk import ReconciliationDesk
+from backend.app.domain.reconciliation.finding_csv import COLUMNS, csv_row, money_of
+from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.reconciliation.findings import Findings
+from backend.app.services.reconciliation.reconciliation import Reconciliation
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 50

@@ -15,10 +15,10 @@ from backend.app.console.list_filter import place_of
 from backend.app.console.live import live_of
 from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.reconciliation import Run, RunNotFound, RunStatus, StartRun
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.reconciliation import Reconciliation
-from backend.app.services.reconciliation_desk import ReconciliationDesk
+from backend.app.domain.reconciliation.reconciliation import Run, RunNotFound, RunStatus, StartRun
+from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
+from backend.app.services.reconciliation.reconciliation import Reconciliation
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 25

@@ -15,7 +15,7 @@ from litestar.datastructures import Cookie
 from backend.app.console import cookies, figures, navigation, text, visit
 from backend.app.console.access import Page, may
 from backend.app.console.bundle import NODE_MODULES, SCRIPT, STATIC, STYLE, Bundle
-from backend.app.domain.console_session import ConsoleSession, form_token
+from backend.app.domain.people.console_session import ConsoleSession, form_token
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -10,9 +10,9 @@ from backend.app.console.access import Page
 from backend.app.console.live import live_of
 from backend.app.console.rollout_charts import SPARK_HEIGHT, SPARK_STEP, spark_path
 from backend.app.console.visit import page
-from backend.app.domain.bucket import Trigger
-from backend.app.domain.rollout_desk import SPARK_HOURS
-from backend.app.services.rollout_desk import RolloutDesk
+from backend.app.domain.desk.rollout_desk import SPARK_HOURS
+from backend.app.domain.monitor.bucket import Trigger
+from backend.app.services.desk.rollout_desk import RolloutDesk
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 20

@@ -8,8 +8,8 @@ import msgspec
 
 from backend.app.console import text
 from backend.app.console.text import Language
+from backend.app.domain.desk.rollout_desk import DeliveryStep, SideSums, Step, TenantPast
 from backend.app.domain.money import CURRENCY_EXPONENTS
-from backend.app.domain.rollout_desk import DeliveryStep, SideSums, Step, TenantPast
 
 Timed = TypeVar("Timed", Step, DeliveryStep)
 

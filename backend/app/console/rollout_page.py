@@ -16,18 +16,18 @@ from backend.app.console.cookies import language_of
 from backend.app.console.live import live_of
 from backend.app.console.text import Language
 from backend.app.console.visit import action, page
+from backend.app.domain.desk.rollout_desk import FleetRow, TenantNamed
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.flags import parse_reason
-from backend.app.domain.gate_texts import gate_document
-from backend.app.domain.gates import Gate, GateResult, GatesNotMet, parse_waived
 from backend.app.domain.ledger import Arbiter
-from backend.app.domain.rollout_actions import matrix
-from backend.app.domain.rollout_desk import FleetRow, TenantNamed
-from backend.app.domain.rollout_state import HoldNotFound
+from backend.app.domain.monitor.rollout_actions import matrix
+from backend.app.domain.rollout.flags import parse_reason
+from backend.app.domain.rollout.gate_texts import gate_document
+from backend.app.domain.rollout.gates import Gate, GateResult, GatesNotMet, parse_waived
+from backend.app.domain.rollout.rollout_state import HoldNotFound
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.rollout import Rollout
-from backend.app.services.rollout_desk import STEP, RolloutDesk
+from backend.app.services.desk.rollout_desk import STEP, RolloutDesk
+from backend.app.services.people.console_sessions import ConsoleSessions
+from backend.app.services.rollout.rollout import Rollout
 
 AnyRequest = Request[Any, Any, Any]
 NAME_LENGTH_MAX: Final = 200

@@ -12,11 +12,11 @@ from backend.app.console import cookies, render, visit
 from backend.app.console.access import Page
 from backend.app.console.text import LANGUAGES
 from backend.app.console.visit import action, page, welcome
-from backend.app.domain.email import EMAIL_LENGTH_MAX
-from backend.app.domain.password import PASSWORD_LENGTH_MAX
-from backend.app.domain.sign_in import InvalidCredentials, RateLimited, Realm, SignInCommand
+from backend.app.domain.people.email import EMAIL_LENGTH_MAX
+from backend.app.domain.people.password import PASSWORD_LENGTH_MAX
+from backend.app.domain.people.sign_in import InvalidCredentials, RateLimited, Realm, SignInCommand
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.services.people.console_sessions import ConsoleSessions
 from backend.app.services.tenants import Tenants
 
 AnyRequest = Request[Any, Any, Any]

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.visit import action, page
+from backend.app.domain.desk.tenant_desk import COUNTED_MAX
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.money import CURRENCY_EXPONENTS, parse_currency
 from backend.app.domain.tenant import (
@@ -20,11 +21,10 @@ from backend.app.domain.tenant import (
     TenantNotFound,
     parse_slug,
 )
-from backend.app.domain.tenant_desk import COUNTED_MAX
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.deposits import Deposits
-from backend.app.services.finance import Finance
-from backend.app.services.tenant_desk import TenantDesk
+from backend.app.services.desk.tenant_desk import TenantDesk
+from backend.app.services.payments.deposits import Deposits
+from backend.app.services.payments.finance import Finance
+from backend.app.services.people.console_sessions import ConsoleSessions
 from backend.app.services.tenants import Tenants
 
 AnyRequest = Request[Any, Any, Any]

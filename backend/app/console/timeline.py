@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from backend.app.domain.audit import AuditEvent
-from backend.app.domain.payout import Attempt
-from backend.app.domain.withdrawal_desk import DeskDetail, WebhookSeen
+from backend.app.domain.desk.withdrawal_desk import DeskDetail, WebhookSeen
+from backend.app.domain.payments.payout import Attempt
 
 
 class Event(NamedTuple):

@@ -16,9 +16,9 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from backend.app.console import cookies
 from backend.app.console.access import Page, may
 from backend.app.domain.audit import Actor, ActorKind
-from backend.app.domain.console_session import ConsoleSession, is_form_token
 from backend.app.domain.identity import AdminIdentity, Forbidden
-from backend.app.services.console_sessions import ConsoleSessions
+from backend.app.domain.people.console_session import ConsoleSession, is_form_token
+from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
 AnyConnection = ASGIConnection[Any, Any, Any, Any]

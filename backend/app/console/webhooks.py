@@ -14,13 +14,19 @@ from backend.app.console.access import Page
 from backend.app.console.list_filter import AGES, FieldReader, Fields, place_of, plain
 from backend.app.console.live import live_of
 from backend.app.console.visit import action, page
+from backend.app.domain.desk.webhook_desk import (
+    BODY_BYTES_MAX,
+    COUNTED_MAX,
+    LOOKED_AT_MAX,
+    WebhookDetail,
+    WebhookFilter,
+)
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.psp_delivery import EventState, PspEventNotFound
-from backend.app.domain.psp_event import Applied, Effect, PspEventType
-from backend.app.domain.webhook_desk import BODY_BYTES_MAX, COUNTED_MAX, LOOKED_AT_MAX, WebhookDetail, WebhookFilter
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.psp_inbox import PspInbox
-from backend.app.services.webhook_desk import WebhookDesk
+from backend.app.domain.payments.psp_delivery import EventState, PspEventNotFound
+from backend.app.domain.payments.psp_event import Applied, Effect, PspEventType
+from backend.app.services.desk.webhook_desk import WebhookDesk
+from backend.app.services.payments.psp_inbox import PspInbox
+from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 50

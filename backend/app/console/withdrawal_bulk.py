@@ -21,10 +21,10 @@ from backend.app.console.withdrawal_page import (
 from backend.app.console.withdrawals import BULK_ACTIONS
 from backend.app.domain import idempotency
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.finance import BULK_MAX, Deed, FinanceWithdrawal
-from backend.app.domain.withdrawal_lifecycle import Action
-from backend.app.services.finance import Finance
-from backend.app.services.withdrawal_desk import WithdrawalDesk
+from backend.app.domain.payments.finance import BULK_MAX, Deed, FinanceWithdrawal
+from backend.app.domain.payments.withdrawal_lifecycle import Action
+from backend.app.services.desk.withdrawal_desk import WithdrawalDesk
+from backend.app.services.payments.finance import Finance
 
 AnyRequest = Request[Any, Any, Any]
 

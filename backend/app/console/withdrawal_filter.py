@@ -15,9 +15,9 @@ from uuid import UUID
 from litestar import Request
 
 from backend.app.domain.errors import FieldError
-from backend.app.domain.finance import Position, Sort, WithdrawalFilter
-from backend.app.domain.finance_cursor import parse_cursor
 from backend.app.domain.money import CURRENCY_EXPONENTS
+from backend.app.domain.payments.finance import Position, Sort, WithdrawalFilter
+from backend.app.domain.payments.finance_cursor import parse_cursor
 from backend.app.domain.withdrawal import WithdrawalState
 
 FIELDS: Final = ("state", "player_id", "method", "currency", "min_amount", "max_amount", "date_from", "date_to", "sort")

@@ -14,14 +14,14 @@ from backend.app.console.access import Page, may
 from backend.app.console.live import live_of
 from backend.app.console.visit import action, page
 from backend.app.domain import idempotency
+from backend.app.domain.desk.withdrawal_desk import DeskDetail
 from backend.app.domain.errors import AppError, FieldError
-from backend.app.domain.finance import Deed
+from backend.app.domain.payments.finance import Deed
+from backend.app.domain.payments.withdrawal_lifecycle import ADMIN_ACTIONS, Action, WithdrawalNotFound
 from backend.app.domain.withdrawal import WithdrawalState
-from backend.app.domain.withdrawal_desk import DeskDetail
-from backend.app.domain.withdrawal_lifecycle import ADMIN_ACTIONS, Action, WithdrawalNotFound
-from backend.app.services.console_sessions import ConsoleSessions
-from backend.app.services.finance import Finance
-from backend.app.services.withdrawal_desk import WithdrawalDesk
+from backend.app.services.desk.withdrawal_desk import WithdrawalDesk
+from backend.app.services.payments.finance import Finance
+from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
 REASON_LENGTH_MAX: Final = 1000

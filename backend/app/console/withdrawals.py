@@ -14,15 +14,15 @@ from backend.app.console.live import live_of
 from backend.app.console.visit import page
 from backend.app.console.withdrawal_filter import read_filter
 from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.desk.withdrawal_csv import csv_header, csv_row
+from backend.app.domain.desk.withdrawal_desk import COUNTED_MAX
 from backend.app.domain.errors import FieldError
-from backend.app.domain.finance import Sort
-from backend.app.domain.finance_cursor import format_cursor
+from backend.app.domain.payments.finance import Sort
+from backend.app.domain.payments.finance_cursor import format_cursor
+from backend.app.domain.payments.withdrawal_lifecycle import Action
 from backend.app.domain.withdrawal import WithdrawalState
-from backend.app.domain.withdrawal_csv import csv_header, csv_row
-from backend.app.domain.withdrawal_desk import COUNTED_MAX
-from backend.app.domain.withdrawal_lifecycle import Action
-from backend.app.services.finance import Finance
-from backend.app.services.withdrawal_desk import WithdrawalDesk
+from backend.app.services.desk.withdrawal_desk import WithdrawalDesk
+from backend.app.services.payments.finance import Finance
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 50

@@ -12,8 +12,8 @@ from typing import Protocol
 from uuid import UUID
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import PspEvent
-from backend.app.domain.statement import StatementPage
+from backend.app.domain.payments.psp_event import PspEvent
+from backend.app.domain.reconciliation.statement import StatementPage
 from backend.app.psp.webhook import Headers, Secret, Verdict
 
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from backend.app.domain.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
+from backend.app.domain.payments.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
 from backend.app.psp import adyen_platform
 from backend.app.psp.event_fields import (
     decode,

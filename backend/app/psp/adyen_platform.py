@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import PspEvent, PspEventType
+from backend.app.domain.payments.psp_event import PspEvent, PspEventType
 from backend.app.psp.event_fields import (
     EventSequence,
     decode,

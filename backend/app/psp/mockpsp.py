@@ -9,8 +9,8 @@ import httpx
 import msgspec
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
-from backend.app.domain.statement import StatementKind, StatementLine, StatementPage
+from backend.app.domain.payments.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
+from backend.app.domain.reconciliation.statement import StatementKind, StatementLine, StatementPage
 from backend.app.psp import mockpsp_events
 from backend.app.psp.adapter import (
     CaptureRequest,

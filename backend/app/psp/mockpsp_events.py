@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
+from backend.app.domain.payments.psp_event import STATUS_CLASSES, PspEvent, PspEventType, StatusClass
 from backend.app.psp import standard_webhooks
 from backend.app.psp.event_fields import (
     EventSequence,

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from backend.app.domain.money import CURRENCY_EXPONENTS, Money
-from backend.app.domain.psp_event import PspEvent, PspEventType
+from backend.app.domain.payments.psp_event import PspEvent, PspEventType
 from backend.app.psp.event_fields import (
     decode,
     find_failure_code,

@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final, Protocol
 
-from backend.app.domain.psp_event import PspEvent
+from backend.app.domain.payments.psp_event import PspEvent
 
 TOLERANCE_SECONDS: Final = 300
 HEADERS_MAX: Final = 100

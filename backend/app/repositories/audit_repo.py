@@ -6,7 +6,7 @@ from psycopg.types.json import Jsonb
 
 from backend.app import sql
 from backend.app.domain.audit import AuditEntry, AuditEvent, AuditFilter
-from backend.app.domain.audit_desk import SeenDeed, first_id_at, last_id_before
+from backend.app.domain.desk.audit_desk import SeenDeed, first_id_at, last_id_before
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("audit")

@@ -10,11 +10,11 @@ from psycopg.rows import TupleRow
 
 from backend.app import sql
 from backend.app.domain.deposit import DepositState, OpenDeposit, OpenedDeposit
-from backend.app.domain.deposit_observation import FIRST_CHECK_AFTER, DepositObservation, StoredDeposit
 from backend.app.domain.idempotency import request_hash
 from backend.app.domain.ledger import PostResult
 from backend.app.domain.money import Money
-from backend.app.domain.psp_event import StatusClass
+from backend.app.domain.payments.deposit_observation import FIRST_CHECK_AFTER, DepositObservation, StoredDeposit
+from backend.app.domain.payments.psp_event import StatusClass
 from backend.app.repositories.database import Connection
 from backend.app.repositories.ledger_repo import results_in_order
 

@@ -8,7 +8,7 @@ from psycopg.rows import TupleRow, dict_row
 
 from backend.app import sql
 from backend.app.domain.ledger import LedgerEvent, PostResult, TransactionType
-from backend.app.domain.rollout import Mismatch
+from backend.app.domain.mismatch import Mismatch
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("ledger")

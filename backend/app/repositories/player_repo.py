@@ -5,8 +5,8 @@ from uuid import UUID
 import psycopg
 
 from backend.app import sql
+from backend.app.domain.people.sign_in import Credentials
 from backend.app.domain.player import CreatePlayer, KycStatus, Player, PlayerExists, PlayerFilter
-from backend.app.domain.sign_in import Credentials
 from backend.app.domain.tenant import InvalidTenant
 from backend.app.repositories.database import Connection
 

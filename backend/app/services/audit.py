@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from backend.app.domain.audit import Actor, AuditEntry, AuditEvent, AuditFilter
-from backend.app.domain.audit_desk import SeenDeed
+from backend.app.domain.desk.audit_desk import SeenDeed
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Database
 

@@ -20,15 +20,23 @@ import psycopg
 import structlog
 
 from backend.app.domain.errors import TemporarilyUnavailable
-from backend.app.domain.evidence import Claim, Counted, DecisionCounts, DecisionKey, DeliveryKey, Tally, minute_at
 from backend.app.domain.ledger import Arbiter, PostResult
+from backend.app.domain.mismatch import Mismatch
 from backend.app.domain.money import Money
-from backend.app.domain.payout import find_attempt_name
-from backend.app.domain.rollout import Mismatch
+from backend.app.domain.monitor.evidence import (
+    Claim,
+    Counted,
+    DecisionCounts,
+    DecisionKey,
+    DeliveryKey,
+    Tally,
+    minute_at,
+)
+from backend.app.domain.payments.payout import find_attempt_name
 from backend.app.domain.tenant import parse_tenant_id
-from backend.app.repositories import evidence_repo
 from backend.app.repositories.database import Database
-from backend.app.repositories.evidence_repo import Claimant, ClaimedPayment, Flush
+from backend.app.repositories.monitor import evidence_repo
+from backend.app.repositories.monitor.evidence_repo import Claimant, ClaimedPayment, Flush
 
 log = structlog.get_logger()
 

@@ -12,7 +12,7 @@ import structlog
 
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.domain.ledger import Arbiter, PostResult
-from backend.app.domain.rollout import Mismatch, MismatchClass, compare
+from backend.app.domain.mismatch import Mismatch, MismatchClass, compare
 from backend.app.repositories import ledger_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.group_commit import GroupCommit

@@ -10,7 +10,7 @@ from backend.app.domain.player import CreatePlayer, KycStatus, Player, PlayerFil
 from backend.app.domain.tenant import InvalidTenant
 from backend.app.repositories import audit_repo, ledger_repo, player_repo, tenant_repo
 from backend.app.repositories.database import Connection, Database
-from backend.app.services.passwords import Passwords
+from backend.app.services.people.passwords import Passwords
 
 
 class Players:

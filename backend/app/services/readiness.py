@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from backend.app.domain.errors import TemporarilyUnavailable
 from backend.app.repositories import presence
 from backend.app.repositories.database import Database
-from backend.app.services.flag_cache import FlagCache
 from backend.app.services.jobs import Jobs
-from backend.app.services.monitor_watch import MonitorWatch
-from backend.app.services.webhook_secrets import WebhookSecrets
+from backend.app.services.monitor.monitor_watch import MonitorWatch
+from backend.app.services.payments.webhook_secrets import WebhookSecrets
+from backend.app.services.rollout.flag_cache import FlagCache
 
 
 class Readiness:

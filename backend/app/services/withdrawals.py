@@ -6,8 +6,9 @@ POST body ─ api ─▶ RequestWithdrawal
   [pure]   settle_request(command, result)                                     → WithdrawalAnswer or a refusal
 """
 
-from backend.app.domain import payment_method, withdrawal
+from backend.app.domain import withdrawal
 from backend.app.domain.ledger import PostResult, TransactionType
+from backend.app.domain.payments import payment_method
 from backend.app.domain.withdrawal import RequestWithdrawal, WithdrawalAnswer
 from backend.app.repositories import ledger_repo, withdrawal_repo
 from backend.app.repositories.database import Database

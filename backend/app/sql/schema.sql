@@ -3005,7 +3005,7 @@ BEGIN
         enforce_global_until = excluded.enforce_global_until,
         enforce_otherwise = excluded.enforce_otherwise,
         enforce_otherwise_source = excluded.enforce_otherwise_source;
-    -- For those who keep a copy of what no money decision needs (services/flag_cache.py). Flags are changed by hand or by
+    -- For those who keep a copy of what no money decision needs (services/rollout/flag_cache.py). Flags are changed by hand or by
     -- a process that starts, never on the money path: commits that notify take turns.
     PERFORM pg_notify('hakem_flags', '');
     RETURN NULL;

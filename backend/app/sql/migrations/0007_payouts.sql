@@ -42,7 +42,7 @@ CREATE INDEX withdrawals_method_index ON withdrawals (tenant_id, method, created
 CREATE INDEX withdrawals_amount_index ON withdrawals (tenant_id, amount, id);
 CREATE INDEX withdrawals_created_index ON withdrawals (created_at, id);
 
--- The same table as domain/withdrawal_lifecycle.py: there it plans, here it binds.
+-- The same table as domain/payments/withdrawal_lifecycle.py: there it plans, here it binds.
 CREATE TABLE withdrawal_transitions (
     from_state TEXT NOT NULL,
     action TEXT NOT NULL,

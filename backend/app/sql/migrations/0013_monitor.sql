@@ -20,7 +20,7 @@ CREATE TABLE evidence_flushes (
     CONSTRAINT evidence_flushes_pkey PRIMARY KEY (instance)
 ) WITH (fillfactor = 50);
 
--- Decisions by minute of the database's clock, as each process counted them: n of which x (domain/bucket.py says of what).
+-- Decisions by minute of the database's clock, as each process counted them: n of which x (domain/monitor/bucket.py says of what).
 -- epoch and arbiter are of the decision: what was counted before a flip says nothing about what decides after it.
 CREATE TABLE evidence_buckets (
     tenant_id UUID NOT NULL,

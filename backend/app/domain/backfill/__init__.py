@@ -1,0 +1,1 @@
+"""Opening wallets of existing players, and the census that proves them. Pure."""

@@ -1,0 +1,1 @@
+"""What people look at: one record for each page. Pure."""

@@ -1,0 +1,1 @@
+"""The detector: from evidence in minutes to verdicts. Pure."""

@@ -1,0 +1,1 @@
+"""Who signs in, as what, and how it is guarded."""

@@ -1,0 +1,1 @@
+"""Statements, settlement files, findings and adjustments. Pure."""

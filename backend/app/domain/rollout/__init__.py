@@ -1,0 +1,1 @@
+"""Flags, gates and stages: what must hold before the ledger decides. Pure."""

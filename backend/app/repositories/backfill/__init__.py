@@ -1,0 +1,1 @@
+"""Imports, backfills and censuses in PostgreSQL."""

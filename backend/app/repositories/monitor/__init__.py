@@ -1,0 +1,1 @@
+"""Evidence, verdicts and decisions in PostgreSQL."""

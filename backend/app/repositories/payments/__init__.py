@@ -1,0 +1,1 @@
+"""Payouts, accounts at providers and the inbox in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Runs, matches and findings in PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Flags, flips and holds in PostgreSQL."""

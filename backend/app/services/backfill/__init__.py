@@ -1,0 +1,1 @@
+"""Importing players, opening their wallets, proving the result."""

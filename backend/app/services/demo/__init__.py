@@ -1,0 +1,1 @@
+"""Lives through the demo's story, by the services that everybody uses."""

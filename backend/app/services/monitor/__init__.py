@@ -1,0 +1,1 @@
+"""Counts evidence, looks at it, and writes down what follows."""

@@ -1,0 +1,1 @@
+"""From approval to paid, and what providers report, applied once."""

@@ -1,0 +1,1 @@
+"""Comparing with providers, and what is done about the differences."""

@@ -1,0 +1,1 @@
+"""The flip and the way back."""
