@@ -211,7 +211,7 @@ def test_code_that_can_be_shown_has_a_text(key: str) -> None:
 
 def test_problems_of_filters_have_texts() -> None:
     folder = Path(render.__file__).parent
-    names = ("withdrawal_filter", "reconciliation", "adjustments", "webhooks")
+    names = ("withdrawal_filter", "reconciliation", "adjustments", "webhooks", "audit", "list_filter")
     problems = {
         node.value
         for name in names

@@ -1,6 +1,5 @@
 """Withdrawals as finance works on them: look for them, decide, pay, give up, export."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -34,10 +33,10 @@ from backend.app.api.lists import (
     Offset,
 )
 from backend.app.api.problems import REPLAYED_HEADER
-from backend.app.api.responses import problems
+from backend.app.api.responses import CSV_MEDIA_TYPE, download, problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain import idempotency
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.withdrawal_csv import csv_header, csv_row
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import AdminIdentity, Role
@@ -77,7 +76,6 @@ IfMatch = Annotated[
 ]
 DEED_PROBLEMS: Final = problems(400, 401, 403, 404, 409, 413, 422)
 # The framework adds the charset.
-_CSV_MEDIA_TYPE: Final = "text/csv"
 
 
 @get(
@@ -117,7 +115,7 @@ async def list_withdrawals(
 @get(
     "/withdrawals.csv",
     dependencies={"asked": Provide(provide_filter, sync_to_thread=False)},
-    media_type=_CSV_MEDIA_TYPE,
+    media_type=CSV_MEDIA_TYPE,
     responses=problems(400, 401, 403, 422),
     summary="The withdrawals that match, all of them, as CSV",
 )
@@ -131,20 +129,8 @@ async def export_withdrawals(
     an apostrophe before it; numbers are left alone. The export is audited.
     """
     admin: AdminIdentity = request.user
-    now = datetime.now(UTC)
     pages = await finance.export(admin.scope_tenant_id, asked=asked, sort=sort, actor=actor_of(request))
-
-    async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([csv_header()])
-        async for page in pages:
-            yield write_rows(csv_row(withdrawal) for withdrawal in page)
-
-    filename = f"withdrawals-{now:%Y%m%dT%H%M%SZ}.csv"
-    return Stream(
-        lines(),
-        media_type=_CSV_MEDIA_TYPE,
-        headers={"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-store"},
-    )
+    return download("withdrawals", write_pages(csv_header(), pages, csv_row))
 
 
 @get("/withdrawals/{tx_id:str}", responses=problems(400, 401, 403, 404), summary="One withdrawal with its history")

@@ -1,7 +1,5 @@
 """Findings: what differs, what to do about it, and who has done it."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -21,9 +19,9 @@ from backend.app.api.finding_schemas import (
 from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, Text, next_cursor
 from backend.app.api.reconciliation import ROLES
-from backend.app.api.responses import problems
+from backend.app.api.responses import CSV_MEDIA_TYPE, download, problems
 from backend.app.api.schemas import LIMIT_DEFAULT
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import (
     FindingFilter,
@@ -40,7 +38,6 @@ from backend.app.services.reconciliation.findings import Findings
 AnyRequest = Request[Any, Any, Any]
 
 FindingId = Annotated[str, PathParameter(description="The finding", schema_extra={"format": "uuid"})]
-_CSV_MEDIA_TYPE: Final = "text/csv"
 
 
 def provide_filter(
@@ -101,7 +98,7 @@ async def list_findings(
 @get(
     "/findings.csv",
     dependencies={"asked": Provide(provide_filter, sync_to_thread=False)},
-    media_type=_CSV_MEDIA_TYPE,
+    media_type=CSV_MEDIA_TYPE,
     responses=problems(400, 401, 403, 422),
     summary="The findings that match, all of them, as CSV",
 )
@@ -113,18 +110,7 @@ async def export_findings(
     """
     admin: AdminIdentity = request.user
     pages = await findings.export(admin.scope_tenant_id, asked=asked, actor=actor_of(request))
-
-    async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([COLUMNS])
-        async for page in pages:
-            yield write_rows(csv_row(finding) for finding in page)
-
-    filename = f"findings-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
-    return Stream(
-        lines(),
-        media_type=_CSV_MEDIA_TYPE,
-        headers={"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-store"},
-    )
+    return download("findings", write_pages(COLUMNS, pages, csv_row))
 
 
 @get("/findings/{finding_id:str}", responses=problems(400, 401, 403, 404), summary="One finding")

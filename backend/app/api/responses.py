@@ -1,16 +1,21 @@
 """Answers: how refusals are described in the OpenAPI document, and the cheap way to send what comes by the thousand."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.response import Stream
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from backend.app.api.problems import MEDIA_TYPE, Problem
+from backend.app.domain.csv_cells import file_name
 
 Item = TypeVar("Item", bound=msgspec.Struct)
+
+CSV_MEDIA_TYPE: Final = "text/csv"
 
 _MEANING: Final[Mapping[int, str]] = {
     400: "The request cannot be carried out as it is; error_code says why",
@@ -43,6 +48,15 @@ def also(status: int, container: type, description: str) -> dict[int, ResponseSp
     return {
         status: ResponseSpec(data_container=container, description=description, generate_examples=False),
     }
+
+
+def download(noun: str, lines: AsyncIterator[bytes]) -> Stream:
+    """CSV as it is written, under a name that says what it is and of when."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{file_name(noun, datetime.now(UTC))}"',
+        "Cache-Control": "no-store",
+    }
+    return Stream(lines, media_type=CSV_MEDIA_TYPE, headers=headers)
 
 
 class JsonAnswer(Response[Item]):

@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.admins import parse_role
-from backend.app.console.audit import place_of
+from backend.app.console.audit import shown_at
 from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
 from backend.app.domain.desk.audit_desk import changes_of
@@ -164,7 +164,7 @@ async def _show(
         roles=TENANT_ROLES,
         refusal=refusal,
         changes_of=changes_of,
-        place_of=place_of,
+        shown_at=shown_at,
         is_everywhere=session.admin.scope_tenant_id is None,
         password_length=(PASSWORD_LENGTH_MIN, PASSWORD_LENGTH_MAX),
     )

@@ -1,13 +1,8 @@
-"""The audit: who did what to what, when and from where, with the reason and what it changed; and the whole as CSV.
+"""The audit: who did what to what, when and from where, with the reason and what it changed; and the whole as CSV."""
 
-What stands in the address and cannot be read is shown beside its field and left out of the search.
-"""
-
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request, Response
@@ -16,17 +11,16 @@ from litestar.response import Stream
 
 from backend.app.console import render, text, visit
 from backend.app.console.access import Page
+from backend.app.console.list_filter import FieldReader, Fields, day_begins, day_ends, place_of, plain
 from backend.app.console.visit import page
 from backend.app.domain.audit import AuditFilter
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.audit_desk import CSV_HEADER, SeenDeed, changes_of, csv_row
-from backend.app.domain.errors import FieldError
 from backend.app.services.audit import Audit
 
 AnyRequest = Request[Any, Any, Any]
 ROWS: Final = 50
 FIELDS: Final = ("action", "actor", "object_id", "date_from", "date_to")
-LENGTH_MAX: Final = 254
 ACTIONS_FAMILY: Final = "event.deed."
 # Never written, only shown in the timeline of a withdrawal.
 NO_DEEDS: Final = frozenset({"withdrawal.requested"})
@@ -43,17 +37,10 @@ PLACES: Final[Mapping[str, tuple[Page, str]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What an address asks for. fields: the texts as they were typed; problems: a text's key by field."""
+class Asked(Fields):
+    """What an address asks for."""
 
     filter: AuditFilter
-    fields: Mapping[str, str]
-    problems: Mapping[str, str]
-
-    def query(self, **more: str) -> str:
-        """The filter as the query of an address, with its question mark; empty when nothing is asked."""
-        fields = {**self.fields, **more}
-        return f"?{urlencode(fields)}" if fields else ""
 
 
 @page("/audit", of=Page.AUDIT)
@@ -61,7 +48,7 @@ async def list_deeds(request: AnyRequest, audit: NamedDependency[Audit]) -> Resp
     """The deeds that the address asks for, newest first."""
     scope = visit.admin_of(request).scope_tenant_id
     asked = read_filter(request)
-    before_id = _uuid(request.query_params.get("before"))
+    before_id = place_of(request)
     found, has_more = await audit.list_newest(scope, asked=asked.filter, before_id=before_id, limit=ROWS)
     return await render.show(
         request,
@@ -71,7 +58,7 @@ async def list_deeds(request: AnyRequest, audit: NamedDependency[Audit]) -> Resp
         has_more=has_more,
         is_later_page=before_id is not None,
         actions=actions_by_object(),
-        place_of=place_of,
+        shown_at=shown_at,
         changes_of=changes_of,
         is_everywhere=scope is None,
     )
@@ -81,60 +68,29 @@ async def list_deeds(request: AnyRequest, audit: NamedDependency[Audit]) -> Resp
 async def export_deeds(request: AnyRequest, audit: NamedDependency[Audit]) -> Stream:
     """The whole of what the address asks for, streamed as it is at one moment; the export is a deed of its own."""
     asked = read_filter(request)
-    for name, problem in asked.problems.items():
-        # A file must not hold more than was asked for.
-        raise FieldError(name, problem)
+    asked.refuse_problems()
     scope = visit.admin_of(request).scope_tenant_id
     pages = await audit.export(scope, asked=asked.filter, actor=visit.actor_of(request))
-
-    async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([CSV_HEADER])
-        async for found in pages:
-            yield write_rows(csv_row(deed) for deed in found)
-
-    filename = f"audit-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
-    return Stream(
-        lines(),
-        media_type="text/csv",
-        headers={**render.PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{filename}"'},
-    )
+    return render.download("audit", write_pages(CSV_HEADER, pages, csv_row))
 
 
 def read_filter(request: AnyRequest) -> Asked:
     """What the request's address asks for."""
-    given = {name: request.query_params.get(name, "").strip()[:LENGTH_MAX] for name in FIELDS}
-    fields = {name: given_text for name, given_text in given.items() if given_text}
-    problems: dict[str, str] = {}
-
-    def plain(name: str) -> str | None:
-        found = fields.get(name)
-        if found is not None and not found.isprintable():
-            problems[name] = "filter.problem.text"
-            return None
-        return found
-
-    def day(name: str, *, end: bool) -> datetime | None:
-        if name not in fields:
-            return None
-        try:
-            first = date.fromisoformat(fields[name])
-            # The last day belongs to the range.
-            first = first + timedelta(days=1) if end else first
-        except (ValueError, OverflowError):
-            problems[name] = "filter.problem.day"
-            return None
-        return datetime(first.year, first.month, first.day, tzinfo=UTC)
-
-    actor = plain("actor")
+    reader = FieldReader(request, FIELDS)
+    read = reader.read
     asked = AuditFilter(
-        action=plain("action"),
-        # People are known by their addresses, which are kept in lower case.
-        actor=actor.lower() if actor is not None and "@" in actor else actor,
-        object_id=plain("object_id"),
-        date_from=day("date_from", end=False),
-        date_to=day("date_to", end=True),
+        action=read("action", plain, "filter.problem.text"),
+        actor=read("actor", _actor, "filter.problem.text"),
+        object_id=read("object_id", plain, "filter.problem.text"),
+        date_from=read("date_from", day_begins, "filter.problem.day"),
+        date_to=read("date_to", day_ends, "filter.problem.day"),
     )
-    return Asked(filter=asked, fields=fields, problems=problems)
+    return Asked(filter=asked, fields=reader.fields, problems=reader.problems)
+
+
+def _actor(given: str) -> str:
+    """People are known by their addresses, which are kept in lower case."""
+    return plain(given).lower() if "@" in given else plain(given)
 
 
 def actions_by_object() -> Mapping[str, list[str]]:
@@ -147,19 +103,20 @@ def actions_by_object() -> Mapping[str, list[str]]:
     return groups
 
 
-def place_of(deed: SeenDeed) -> tuple[Page, str] | None:
+def shown_at(deed: SeenDeed) -> tuple[Page, str] | None:
     """Where the object of a deed is shown, and what its reader must be allowed to see; None: nowhere."""
     place = PLACES.get(deed.object_kind)
-    if place is None or _uuid(deed.object_id) is None:
+    if place is None or not _is_uuid(deed.object_id):
         return None
     return place[0], place[1] + deed.object_id
 
 
-def _uuid(given: str | None) -> UUID | None:
+def _is_uuid(given: str) -> bool:
     try:
-        return None if given is None else UUID(given)
+        UUID(given)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 HANDLERS: Final = (list_deeds, export_deeds)

@@ -5,12 +5,14 @@ What cannot be read is shown beside its field and left out of the search.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from litestar import Request
+
+from backend.app.domain.errors import FieldError
 
 LENGTH_MAX: Final = 254
 # How old at least, as the choices of a filter have it.
@@ -44,6 +46,11 @@ class Fields:
         """Whether anything was chosen."""
         return bool(self.fields)
 
+    def refuse_problems(self) -> None:
+        """For a file, which must not hold more than was asked for. Raises FieldError for the first problem."""
+        for name, problem in self.problems.items():
+            raise FieldError(name, problem)
+
 
 class FieldReader:
     """Reads fields one by one and keeps what is wrong with them."""
@@ -54,13 +61,13 @@ class FieldReader:
         self.problems: dict[str, str] = {}
 
     def read(self, name: str, parse: Callable[[str], Any], problem: str) -> Any:
-        """A field by its parser, which raises ValueError or KeyError; None when it is empty or cannot be read."""
+        """A field by its parser, which raises ValueError, OverflowError or KeyError; None if empty or unreadable."""
         text = self.fields.get(name)
         if text is None:
             return None
         try:
             return parse(text)
-        except (ValueError, KeyError):
+        except (ValueError, OverflowError, KeyError):
             self.problems[name] = problem
             return None
 
@@ -70,6 +77,17 @@ def plain(text: str) -> str:
     if not text.isprintable():
         raise ValueError("not printable")
     return text
+
+
+def day_begins(text: str) -> datetime:
+    """The first moment of a day (UTC)."""
+    day = date.fromisoformat(text)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def day_ends(text: str) -> datetime:
+    """The first moment after a day (UTC), which so belongs to a range. OverflowError for the calendar's last."""
+    return day_begins(text) + timedelta(days=1)
 
 
 def place_of(request: Request[Any, Any, Any]) -> UUID | None:

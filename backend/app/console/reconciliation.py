@@ -1,6 +1,5 @@
 """Reconciliation: what is open by severity and type, findings by a filter that stands in the address, and as CSV."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,9 +14,8 @@ from backend.app.console.access import Page
 from backend.app.console.list_filter import AGES, FieldReader, Fields, place_of, plain
 from backend.app.console.live import live_of
 from backend.app.console.visit import page
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.reconciliation_desk import LOOKED_AT_MAX, SEVERITIES
-from backend.app.domain.errors import FieldError
 from backend.app.domain.finding import FindingFilter, FindingStatus, FindingType, Severity
 from backend.app.domain.reconciliation.finding_csv import COLUMNS, csv_row, money_of
 from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
@@ -119,22 +117,9 @@ async def export_findings(request: AnyRequest, findings: NamedDependency[Finding
     """The whole of what the address asks for, streamed as it is at one moment; the export is audited."""
     admin = visit.admin_of(request)
     asked = read_filter(request, admin_id=admin.admin_id)
-    for name, problem in asked.problems.items():
-        # A file must not hold more than was asked for.
-        raise FieldError(name, problem)
+    asked.refuse_problems()
     pages = await findings.export(admin.scope_tenant_id, asked=asked.filter, actor=visit.actor_of(request))
-
-    async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([COLUMNS])
-        async for found in pages:
-            yield write_rows(csv_row(finding) for finding in found)
-
-    filename = f"findings-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
-    return Stream(
-        lines(),
-        media_type="text/csv",
-        headers={**render.PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{filename}"'},
-    )
+    return render.download("findings", write_pages(COLUMNS, pages, csv_row))
 
 
 def _board_values(request: AnyRequest, *, asked: Asked, board: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Everything is escaped where it is put into a page, whoever wrote it; there is no way around it in the templates.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +11,12 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie
+from litestar.response import Stream
 
 from backend.app.console import cookies, figures, navigation, text, visit
 from backend.app.console.access import Page, may
 from backend.app.console.bundle import NODE_MODULES, SCRIPT, STATIC, STYLE, Bundle
+from backend.app.domain.csv_cells import file_name
 from backend.app.domain.people.console_session import ConsoleSession, form_token
 
 AnyRequest = Request[Any, Any, Any]
@@ -203,3 +205,9 @@ ENVIRONMENT: Final = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
+
+
+def download(noun: str, lines: AsyncIterator[bytes]) -> Stream:
+    """CSV as it is written, under a name that says what it is and of when."""
+    disposition = f'attachment; filename="{file_name(noun, datetime.now(UTC))}"'
+    return Stream(lines, media_type="text/csv", headers={**PAGE_HEADERS, "Content-Disposition": disposition})

@@ -1,7 +1,5 @@
 """Withdrawals as a list: queues with count, sum and age, a filter that stands in the address, and the whole as CSV."""
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from litestar import Request, Response
@@ -13,10 +11,9 @@ from backend.app.console.access import Page
 from backend.app.console.live import live_of
 from backend.app.console.visit import page
 from backend.app.console.withdrawal_filter import read_filter
-from backend.app.domain.csv_cells import write_rows
+from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.withdrawal_csv import csv_header, csv_row
 from backend.app.domain.desk.withdrawal_desk import COUNTED_MAX
-from backend.app.domain.errors import FieldError
 from backend.app.domain.payments.finance import Sort
 from backend.app.domain.payments.finance_cursor import format_cursor
 from backend.app.domain.payments.withdrawal_lifecycle import Action
@@ -72,25 +69,9 @@ async def export_withdrawals(request: AnyRequest, finance: NamedDependency[Finan
     """The whole of what the address asks for, streamed as it is at one moment; the export is audited."""
     scope = visit.admin_of(request).scope_tenant_id
     asked = read_filter(request, is_everywhere=scope is None)
-    for name, problem in asked.problems.items():
-        # A file must not hold more than was asked for.
-        raise FieldError(name, problem)
+    asked.refuse_problems()
     pages = await finance.export(scope, asked=asked.filter, sort=asked.sort, actor=visit.actor_of(request))
-
-    async def lines() -> AsyncIterator[bytes]:
-        yield write_rows([csv_header()])
-        async for found in pages:
-            yield write_rows(csv_row(withdrawal) for withdrawal in found)
-
-    filename = f"withdrawals-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.csv"
-    return Stream(
-        lines(),
-        media_type="text/csv",
-        headers={
-            **render.PAGE_HEADERS,
-            "Content-Disposition": f'attachment; filename="{filename}"',
-        },
-    )
+    return render.download("withdrawals", write_pages(csv_header(), pages, csv_row))
 
 
 HANDLERS: Final = (list_withdrawals, get_queues, export_withdrawals)
