@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
+import psycopg
 import pytest
 from argon2 import PasswordHasher
 from argon2.profiles import CHEAPEST
@@ -28,7 +29,7 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.services.people.passwords import Passwords
 from backend.app.services.people.sign_in import SignIn
 from backend.tests.api_client import JWT_SECRET
-from backend.tests.factories import Owner, make_player, make_tenant
+from backend.tests.factories import Owner, make_player, make_tenant, until_somebody_waits_for
 from backend.tests.fixtures import People, assert_problem, new_email
 
 PASSWORD = "correct horse"
@@ -419,6 +420,29 @@ async def test_disabling_demoting_and_promoting_take_effect_at_once(
     assert (await admin.get("/auth/me")).json()["role"] == "viewer"
     await owner.execute("UPDATE admins SET is_active = FALSE WHERE id = %s", (admin.id,))
     assert_problem(await admin.get("/auth/me"), 401, "UNAUTHORIZED")
+
+
+async def test_another_password_ends_tokens(people: People, owner: Owner, tenant_id: UUID) -> None:
+    chief = await people.admin(Role.TENANT_ADMIN, tenant_id)
+    admin = await people.admin(Role.FINANCE, tenant_id)
+    assert (await admin.get("/auth/me")).status_code == 200
+    changed = await chief.patch(f"/admins/{admin.id}", {"password": PASSWORD})
+    assert changed.status_code == 200, changed.text
+    assert_problem(await admin.get("/auth/me"), 401, "UNAUTHORIZED")
+    token = (await sign_in(people, admin.email)).json()["access_token"]
+    assert (await people.bearer(token).get("/auth/me")).status_code == 200
+
+
+async def test_password_that_changes_while_it_is_looked_at_gives_no_token(people: People, owner: Owner) -> None:
+    email = await make_admin(owner)
+    async with await psycopg.AsyncConnection.connect(owner.info.dsn, password=owner.info.password) as holder:
+        await holder.execute("SELECT FROM admins WHERE email = %s FOR UPDATE", (email,))
+        # The old password is found right, and the sign-in waits to write that down.
+        under_way = asyncio.create_task(sign_in(people, email))
+        await until_somebody_waits_for(owner, holder)
+        await holder.execute("UPDATE admins SET sessions_valid_from = clock_timestamp() WHERE email = %s", (email,))
+        await holder.commit()
+        assert_problem(await under_way, 401, "UNAUTHORIZED")
 
 
 async def test_disabled_player_is_out_at_once(people: People, owner: Owner, tenant_id: UUID) -> None:

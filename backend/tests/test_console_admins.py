@@ -296,5 +296,7 @@ async def test_sessions_are_ended_over_the_api_too(people: People, owner: Owner,
     stranger = await people.admin(Role.VIEWER, await make_tenant(owner))
     for id_ in (stranger.id, uuid4(), "x"):
         assert_problem(await admin.post(f"/admins/{id_}/end-sessions", {}), 404, "ADMIN_NOT_FOUND")
-    assert_problem(await other.post(f"/admins/{admin.id}/end-sessions", {}), 403, "FORBIDDEN")
+    assert_problem(await other.get("/auth/me"), 401, "UNAUTHORIZED")
+    viewer = await people.admin(Role.VIEWER, tenant_id)
+    assert_problem(await viewer.post(f"/admins/{admin.id}/end-sessions", {}), 403, "FORBIDDEN")
     assert_problem(await admin.patch(f"/admins/{admin.id}", {"role": "viewer"}), 403, "OWN_ACCOUNT")

@@ -46,7 +46,7 @@ EXCEPTIONS: Final = {
     "console_session_repo.delete": "a session is known by the hash of its token, and belongs to one admin",
     "console_session_repo.find": "finds out whose session it is",
     "console_session_repo.insert": "the session's admin is known by id alone, as in signing in",
-    "console_session_repo.read_clock": "reads no table",
+    "sign_in_repo.read_clock": "reads no table",
     "console_session_repo.set_flash": "a session is known by the hash of its token, and belongs to one admin",
     "console_session_repo.sweep": "what is over is over for all tenants",
     "demo_repo.count_webhooks_under_way": "the demo has one provider for all its tenants",

@@ -119,7 +119,7 @@ async def post_login(
     request: AnyRequest, data: JSONBody[LoginIn], sign_in: NamedDependency[SignIn], admins: NamedDependency[Admins]
 ) -> LoginOut:
     """A bearer token for an admin; 429 after repeated failures, even with the right password."""
-    now = datetime.now(UTC)
+    checked_at = await sign_in.read_clock()
     admin_id = await sign_in.sign_in(
         SignInCommand(
             realm=Realm.ADMIN,
@@ -127,14 +127,14 @@ async def post_login(
             email=data.email.lower(),
             password=data.password,
             client_address=_client_address(request),
-            now=now,
+            now=datetime.now(UTC),
         )
     )
     tokens: Tokens = request.app.state.tokens
     return LoginOut(
-        access_token=tokens.issue_admin(admin_id, now=now),
+        access_token=tokens.issue_admin(admin_id, now=checked_at),
         token_type=TOKEN_TYPE,
-        admin=_me_out(await admins.identify(admin_id, tenant_header=None)),
+        admin=_me_out(await admins.identify(admin_id, issued_at=checked_at, tenant_header=None)),
     )
 
 

@@ -70,7 +70,9 @@ def require_admin(*roles: Role) -> Callable[[AnyConnection, BaseRouteHandler], A
         tokens: Tokens = connection.app.state.tokens
         admins: Admins = connection.app.state.admins
         claims = tokens.read(bearer_token(connection), kind=TokenKind.ADMIN, now=datetime.now(UTC))
-        identity = await admins.identify(claims.subject, tenant_header=connection.headers.get(TENANT_HEADER))
+        identity = await admins.identify(
+            claims.subject, issued_at=claims.issued_at, tenant_header=connection.headers.get(TENANT_HEADER)
+        )
         if identity.role not in allowed:
             raise Forbidden(f"this needs one of the roles {', '.join(sorted(allowed))}")
         connection.scope["user"] = identity

@@ -36,6 +36,7 @@ class Claims:
     subject: UUID
     tenant_id: UUID | None
     currency: str | None
+    issued_at: datetime
     expires_at: datetime
 
 
@@ -52,7 +53,9 @@ class Tokens:
         return self._issue(TokenKind.PLAYER, identity.player_id, facts, now=now, lifetime=PLAYER_LIFETIME)
 
     def issue_admin(self, admin_id: UUID, *, now: datetime) -> str:
-        """A token for an admin. Role and tenant are looked up at each use, so a demotion takes effect at once."""
+        """A token for an admin. Role and tenant are looked up at each use, so a demotion takes effect at once; and
+        another password ends it: `now` is the database's time from before the password was looked at.
+        """
         return self._issue(TokenKind.ADMIN, admin_id, {}, now=now, lifetime=ADMIN_LIFETIME)
 
     def read(self, token: str, *, kind: TokenKind, now: datetime) -> Claims:
@@ -74,7 +77,8 @@ class Tokens:
             "iss": ISSUER,
             "kind": kind.value,
             "sub": str(subject),
-            "iat": int(now.timestamp()),
+            # To the microsecond: an admin's token is held against the moment from which tokens are good.
+            "iat": now.timestamp(),
             "exp": int((now + lifetime).timestamp()),
         }
         return jwt.encode({**claims, **facts}, self._secret, algorithm=ALGORITHM)
@@ -94,6 +98,7 @@ class Tokens:
                 subject=UUID(payload["sub"]),
                 tenant_id=UUID(payload["tenant_id"]) if "tenant_id" in payload else None,
                 currency=payload.get("currency"),
+                issued_at=datetime.fromtimestamp(payload["iat"], tz=UTC),
                 expires_at=datetime.fromtimestamp(payload["exp"], tz=UTC),
             )
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError, OSError, RecursionError):

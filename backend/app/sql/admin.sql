@@ -1,12 +1,15 @@
 -- name: identify_admin
--- The active admin that a token stands for, and whether the tenant it asks to work in exists.
+-- The active admin that a token stands for, unless their tokens ended since it was issued; and whether the tenant it asks to work in exists.
 SELECT
     admin.email,
     admin.role,
     admin.tenant_id,
     EXISTS (SELECT FROM tenants AS asked WHERE asked.id = %(asked_tenant_id)s) AS asked_tenant_exists
 FROM admins AS admin
-WHERE admin.id = %(admin_id)s AND admin.is_active;
+WHERE
+    admin.id = %(admin_id)s
+    AND admin.is_active
+    AND (%(issued_at)s::TIMESTAMPTZ IS NULL OR admin.sessions_valid_from <= %(issued_at)s);
 
 -- name: find_credentials
 -- What signing in needs to know of the admin with an address.
@@ -65,7 +68,7 @@ WHERE id = %(admin_id)s AND (%(tenant_id)s::UUID IS NULL OR tenant_id = %(tenant
 RETURNING id, tenant_id, email, role, is_active, created_at, updated_at;
 
 -- name: end_sessions
--- Nobody stays signed in to the console as this admin: no session opened before now is good, and those that are, are
+-- Nobody stays signed in as this admin: no token or session from before now is good, and the sessions that are, are
 -- forgotten. How many were good.
 WITH ended AS (
     DELETE FROM console_sessions AS held

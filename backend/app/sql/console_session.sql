@@ -1,7 +1,3 @@
--- name: read_clock
--- The database's time, by which sessions begin and end.
-SELECT clock_timestamp() AS now;
-
 -- name: insert_session
 -- A session of an active admin, unless the account was locked or got another password since its own was checked.
 INSERT INTO console_sessions (token_hash, admin_id, opened_at, seen_at)

@@ -4218,7 +4218,7 @@ CREATE TABLE public.admins (
     is_active boolean DEFAULT true NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    sessions_valid_from timestamp with time zone DEFAULT now() NOT NULL,
+    sessions_valid_from timestamp with time zone DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone NOT NULL,
     last_signed_in_at timestamp with time zone,
     CONSTRAINT admins_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'tenant_admin'::text, 'finance'::text, 'approver'::text, 'recon'::text, 'viewer'::text]))),
     CONSTRAINT admins_scope_check CHECK (((role = 'owner'::text) = (tenant_id IS NULL)))

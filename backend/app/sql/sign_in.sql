@@ -1,3 +1,7 @@
+-- name: read_clock
+-- The database's time, by which sessions and tokens begin and end.
+SELECT clock_timestamp() AS now;
+
 -- name: list_failures
 -- What is counted against these subjects in windows that are not over.
 SELECT

@@ -1,5 +1,6 @@
 """Admins in PostgreSQL."""
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -25,9 +26,13 @@ class Identified(NamedTuple):
     asked_tenant_exists: bool
 
 
-async def identify(conn: Connection, *, admin_id: UUID, asked_tenant_id: UUID | None) -> Identified | None:
-    """The admin a token stands for, or None when gone or disabled; and whether the tenant it asks to work in exists."""
-    cursor = await conn.execute(SQL.identify_admin, {"admin_id": admin_id, "asked_tenant_id": asked_tenant_id})
+async def identify(
+    conn: Connection, *, admin_id: UUID, issued_at: datetime | None, asked_tenant_id: UUID | None
+) -> Identified | None:
+    """The admin a token stands for, or None when one is no longer good; and whether the tenant it asks for exists."""
+    cursor = await conn.execute(
+        SQL.identify_admin, {"admin_id": admin_id, "issued_at": issued_at, "asked_tenant_id": asked_tenant_id}
+    )
     row = await cursor.fetchone()
     return None if row is None else Identified._make(row)
 

@@ -15,14 +15,6 @@ SQL = sql.load("console_session")
 _LIMITS: Final = {"idle_timeout": IDLE_TIMEOUT, "lifetime": LIFETIME}
 
 
-async def read_clock(conn: Connection) -> datetime:
-    """The time, as sessions are measured by it."""
-    row = await (await conn.execute(SQL.read_clock)).fetchone()
-    assert row is not None, "a clock answers"
-    moment: datetime = row[0]
-    return moment
-
-
 async def insert(conn: Connection, *, token_hash: bytes, admin_id: UUID, checked_at: datetime) -> bool:
     """Open a session; False when the account was disabled or got another password after `checked_at`."""
     cursor = await conn.execute(

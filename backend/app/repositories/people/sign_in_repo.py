@@ -1,4 +1,4 @@
-"""Failed sign-ins in PostgreSQL, so that throttling holds across processes."""
+"""Signing in, seen from PostgreSQL: its clock, and failures, so that throttling holds across processes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,6 +8,14 @@ from backend.app.domain.people.sign_in import WINDOW, Failures, Subject
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("sign_in")
+
+
+async def read_clock(conn: Connection) -> datetime:
+    """The time, as sessions and tokens are measured by it."""
+    row = await (await conn.execute(SQL.read_clock)).fetchone()
+    assert row is not None, "a clock answers"
+    moment: datetime = row[0]
+    return moment
 
 
 async def list_failures(conn: Connection, subjects: Sequence[Subject], *, now: datetime) -> list[Failures]:

@@ -1,5 +1,6 @@
 """Admins: who is behind a token right now, and the managing of them."""
 
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -32,15 +33,18 @@ class Admins:
         self._database = database
         self._passwords = passwords
 
-    async def identify(self, admin_id: UUID, *, tenant_header: str | None) -> AdminIdentity:
+    async def identify(
+        self, admin_id: UUID, *, issued_at: datetime | None = None, tenant_header: str | None
+    ) -> AdminIdentity:
         """The admin a token stands for as the database has it now, and the tenant that the request is about.
 
-        Raises Unauthorized for one that is gone or disabled, TenantHeaderForbidden when another than an owner sends the
-        header, InvalidTenantHeader when it names no tenant.
+        issued_at: when the token was issued; None where there is none. Raises Unauthorized for an admin who is gone or
+        disabled and for a token from before the password or the sessions ended, TenantHeaderForbidden when another than
+        an owner sends the header, InvalidTenantHeader when it names no tenant.
         """
         asked = None if tenant_header is None else parse_tenant_id(tenant_header)
         async with self._database.connection() as conn:
-            found = await admin_repo.identify(conn, admin_id=admin_id, asked_tenant_id=asked)
+            found = await admin_repo.identify(conn, admin_id=admin_id, issued_at=issued_at, asked_tenant_id=asked)
         if found is None:
             raise Unauthorized
         role = Role(found.role)
@@ -126,7 +130,7 @@ class Admins:
     async def end_sessions(
         self, scope_tenant_id: UUID | None, *, admin_id: UUID, reason: str | None, actor: Actor
     ) -> int:
-        """Sign an admin out of the console everywhere; how many sessions were good. Raises AdminNotFound."""
+        """Sign an admin out, of the API too; how many sessions of the console were good. Raises AdminNotFound."""
         async with self._database.transaction() as conn:
             admin = await admin_repo.lock(conn, scope_tenant_id, admin_id=admin_id)
             if admin is None:

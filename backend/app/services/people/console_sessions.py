@@ -38,8 +38,7 @@ class ConsoleSessions:
 
     async def open(self, command: SignInCommand) -> str:
         """Sign an admin in; the new session's token. Raises InvalidCredentials or RateLimited."""
-        async with self._database.connection() as conn:
-            checked_at = await console_session_repo.read_clock(conn)
+        checked_at = await self._sign_in.read_clock()
         admin_id = await self._sign_in.sign_in(command)
         token = secrets.token_urlsafe(TOKEN_BYTES)
         async with self._database.connection() as conn:

@@ -34,6 +34,11 @@ class SignIn:
         self._database = database
         self._passwords = passwords
 
+    async def read_clock(self) -> datetime:
+        """The database's time. Read before a password is looked at, it tells whether the account changed meanwhile."""
+        async with self._database.connection() as conn:
+            return await sign_in_repo.read_clock(conn)
+
     async def sign_in(self, command: SignInCommand) -> UUID:
         """The id of the account whose password this is. Raises InvalidCredentials or RateLimited."""
         async with self._passwords.turn():

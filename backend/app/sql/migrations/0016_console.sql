@@ -2,7 +2,7 @@
 
 -- A session opened before this time is none: set with another password and when the account is disabled, by the same
 -- clock that the session's own times come from, so that a sign-in under way at that moment gains nothing.
-ALTER TABLE admins ADD COLUMN sessions_valid_from TIMESTAMPTZ NOT NULL DEFAULT now();
+ALTER TABLE admins ADD COLUMN sessions_valid_from TIMESTAMPTZ NOT NULL DEFAULT 'epoch';
 -- NULL: never yet. By password, at the console or for a token.
 ALTER TABLE admins ADD COLUMN last_signed_in_at TIMESTAMPTZ;
 GRANT UPDATE (sessions_valid_from, last_signed_in_at) ON admins TO hakem_service;
