@@ -51,6 +51,10 @@ $(STAMP):
 run: setup
 	$(BIN)/hakem serve --demo
 
+# Tests start the service and commands hundreds of times: where the environment forbids to keep compiled modules, each
+# start would compile all of them again.
+test e2e: export PYTHONDONTWRITEBYTECODE =
+
 # Both always run, so that one run shows every failure.
 test: setup
 	@failed=0; \

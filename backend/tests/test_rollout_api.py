@@ -1,5 +1,6 @@
 """The rollout over HTTP: who may see and change what, and what is answered."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,6 +9,7 @@ import pytest
 from backend.app.domain.identity import Role
 from backend.app.domain.rollout.gates import Gate
 from backend.app.repositories.database import Database as Pools
+from backend.tests import api_client
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, make_player, make_tenant, set_legacy
 from backend.tests.fixtures import Caller, People, assert_problem
@@ -17,8 +19,15 @@ OVERRIDE = ["evidence", "quiet", "rehearsal"]
 
 
 @pytest.fixture(scope="module")
-def desk(database: Database, pools: Pools, owner: Owner) -> RolloutDesk:
-    return desk_on(database, pools, owner)
+def desk(own_database: Database, own_pools: Pools, own_owner: Owner) -> RolloutDesk:
+    """On the module's own database: an evaluation looks at everybody's evidence, and freezes the fleet if need be."""
+    return desk_on(own_database, own_pools, own_owner)
+
+
+@pytest.fixture(scope="module")
+async def people(own_database: Database, own_owner: Owner) -> AsyncIterator[People]:
+    async with api_client.serving(own_database) as client:
+        yield People(client, own_owner)
 
 
 @pytest.fixture(scope="module")
