@@ -10,7 +10,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID, uuid4
 
+import httpx
 import pytest
+from pydantic import AnyHttpUrl
 
 from backend.app.domain.money import Money
 from backend.app.domain.reconciliation.reconciliation import Grace, Run, StartRun
@@ -26,7 +28,7 @@ from backend.app.services.reconciliation.findings import Findings
 from backend.app.services.reconciliation.reconciliation import Reconciliation
 from backend.app.services.reconciliation.reconciliation_feed import Source, StatementFeed
 from backend.app.services.wallets import Wallets
-from backend.tests import mockpsp_peer
+from backend.tests import api_client, mockpsp_peer
 from backend.tests.factories import Owner, Player, deposit_command, make_player, make_tenant
 
 if TYPE_CHECKING:  # conftest.py makes its fixtures with these modules
@@ -211,6 +213,17 @@ async def psp(own_database: "Database") -> AsyncIterator[MockPsp]:
         adapter = mockpsp_peer.adapter_to(app)
         yield adapter
         await adapter.close()
+
+
+@asynccontextmanager
+async def serving(database: "Database", psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
+    """The application with that provider, and without the MockPSP that it would have inside.
+
+    That one would find the payments in the books and send its webhooks, at a moment of its own.
+    """
+    nobody = AnyHttpUrl("http://127.0.0.1:9")
+    async with api_client.serving(database, adapters={PROVIDER: psp}, mockpsp_url=nobody) as client:
+        yield client
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from backend.app.domain.identity import Role
 from backend.app.domain.reconciliation.finding_csv import COLUMNS
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories.database import Database as Pools
-from backend.tests import api_client, console_browser
+from backend.tests import console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import Browser, words
 from backend.tests.factories import Owner, make_tenant, sides
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, World, make_world
+from backend.tests.reconciliation_world import PROVIDER, World, make_world, serving
 
 LIST: Final = "/reconciliation"
 RUNS: Final = f"{LIST}/runs"
@@ -92,7 +92,7 @@ def listed(page: httpx.Response) -> set[str]:
 
 @pytest.fixture(scope="module")
 async def client(own_database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_client.serving(own_database, adapters={PROVIDER: psp}) as made:
+    async with serving(own_database, psp) as made:
         yield made
 
 

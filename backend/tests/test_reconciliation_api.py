@@ -16,12 +16,11 @@ from backend.app.domain.identity import Role
 from backend.app.psp.mockpsp import MockPsp
 from backend.app.repositories import withdrawal_repo
 from backend.app.repositories.database import Database as Pools
-from backend.tests import api_client
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, both, make_tenant, sides, withdrawal
 from backend.tests.fixtures import API, Caller, People, assert_problem
 from backend.tests.invariants import assert_sound
-from backend.tests.reconciliation_world import PROVIDER, World, make_world
+from backend.tests.reconciliation_world import PROVIDER, World, make_world, serving
 
 RECONCILIATION = "/payments/reconciliation"
 
@@ -46,7 +45,7 @@ class Office:
 
 @pytest.fixture(scope="module")
 async def client(own_database: Database, psp: MockPsp) -> AsyncIterator[httpx.AsyncClient]:
-    async with api_client.serving(own_database, adapters={PROVIDER: psp}) as made:
+    async with serving(own_database, psp) as made:
         yield made
 
 
