@@ -50,6 +50,7 @@ class Scale:
     transactions: int
     withdrawals: int
     events: int
+    statement_items: int
     audit_events: int
     findings: int
     runs: int
@@ -61,10 +62,11 @@ class Scale:
 # Large enough for the planner to choose as it does in a large one, and small enough for a test.
 TEST: Final = Scale(
     players=3_000,
-    transactions=60_000,
-    withdrawals=60_000,
-    events=60_000,
-    audit_events=60_000,
+    transactions=40_000,
+    withdrawals=40_000,
+    events=40_000,
+    statement_items=4_000,
+    audit_events=40_000,
     findings=30_000,
     runs=3_000,
     adjustments=3_000,

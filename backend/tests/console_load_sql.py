@@ -110,8 +110,8 @@ _PROVIDER: Final = (
     status_class, amount, currency, occurred_at, copies, transaction_id, rule, changed_at)
     SELECT 'mockpsp', 'loaded-' || %(mark)s, 'i' || n, %(tenant_id)s, 'r' || n, 'deposit', 'captured', 'success', 10,
     'USD', at, 1, CASE WHEN n %% 50 <> 0 THEN gen_random_uuid() END, CASE WHEN n %% 50 <> 0 THEN 'event' END, at
-    FROM generate_series(1, %(events)s) AS n, LATERAL (SELECT now() - n * (INTERVAL '90 days' / %(events)s) AS at)
-    AS moment""",
+    FROM generate_series(1, %(statement_items)s) AS n,
+    LATERAL (SELECT now() - n * (INTERVAL '90 days' / %(statement_items)s) AS at) AS moment""",
 )
 
 # Many do the same, and one person never approves: that person's approvals are looked for in vain.
@@ -258,8 +258,8 @@ FLEET: Final = (
     INNER JOIN tenants AS tenant ON tenant.id = player.tenant_id AND tenant.slug LIKE 'fleet-%%'""",
     """INSERT INTO withdrawals (id, tenant_id, player_id, amount, currency, state, method, address, idempotency_key,
     request_hash, created_at, updated_at, first_approved_by)
-    SELECT pg_temp.id_at(at), player.tenant_id, player.id, 100, 'USD', CASE n WHEN 0 THEN 'requested' ELSE 'paid' END,
-    'bank', 'TR00', 'w' || n, '', at, at, player.id
+    SELECT pg_temp.id_at(at), player.tenant_id, player.id, 100 + (random() * 9900)::INTEGER, 'USD',
+    CASE n WHEN 0 THEN 'requested' ELSE 'paid' END, 'bank', 'TR00', 'w' || n, '', at, at, player.id
     FROM players AS player INNER JOIN tenants AS tenant ON tenant.id = player.tenant_id AND tenant.slug LIKE 'fleet-%%',
     generate_series(0, 4) AS n, LATERAL (SELECT now() - random() * INTERVAL '90 days' AS at) AS moment""",
     """INSERT INTO audit_events (id, tenant_id, actor_kind, actor_label, action, object_kind, object_id, recorded_at)
