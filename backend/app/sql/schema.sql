@@ -5314,6 +5314,8 @@ CREATE INDEX audit_events_actor_id_index ON public.audit_events USING btree (ten
 
 CREATE INDEX audit_events_actor_index ON public.audit_events USING btree (tenant_id, actor_label, id DESC);
 
+CREATE INDEX audit_events_deed_index ON public.audit_events USING btree (tenant_id, actor_label, action, id DESC);
+
 CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_id, id DESC);
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
