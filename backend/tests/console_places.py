@@ -28,6 +28,7 @@ PLACES: Final = (
     Place(path="/withdrawals?state=requested&sort=created_at", page=Page.WITHDRAWALS),
     Place(path="/withdrawals?min_amount=1.50&method=bank&date_from=2026-01-01&sort=-amount", page=Page.WITHDRAWALS),
     Place(path="/withdrawals?state=paid&currency=TRY&max_amount=1", page=Page.WITHDRAWALS),
+    Place(path="/withdrawals?currency=GBP", page=Page.WITHDRAWALS),
     Place(path="/withdrawals/queues", page=Page.WITHDRAWALS),
     Place(path="/withdrawals.csv?state=failed", page=Page.WITHDRAWAL_EXPORT),
     Place(path="/withdrawals/{withdrawal}", page=Page.WITHDRAWALS),

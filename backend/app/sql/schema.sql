@@ -5468,6 +5468,8 @@ CREATE INDEX withdrawals_amount_index ON public.withdrawals USING btree (tenant_
 
 CREATE INDEX withdrawals_created_index ON public.withdrawals USING btree (created_at, id);
 
+CREATE INDEX withdrawals_currency_index ON public.withdrawals USING btree (currency, tenant_id, created_at, id);
+
 CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
 
 CREATE INDEX withdrawals_method_index ON public.withdrawals USING btree (tenant_id, method, created_at, id);
