@@ -11,6 +11,7 @@ from bench import (
     backfill,
     bounds,
     census,
+    console,
     door,
     flip,
     group_commit,
@@ -40,6 +41,7 @@ DRIVERS: Final[dict[str, tuple[str, Driver]]] = {
     "backfill": ("Backfill", backfill.measure),
     "census": ("Census of a large tenant", census.measure),
     "reconciliation": ("Reconciliation with a provider", reconciliation.measure),
+    "console": ("Every page of the console over a long past", console.measure),
     "storage": ("Storage", history.measure_storage),
     "start": ("Start", history.measure_start),
 }
@@ -61,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             backfill_players=options.backfill_players,
             census_players=options.census_players,
             reconciliation_rows=options.reconciliation_rows,
+            console_transactions=options.console_transactions,
             peer_sql=options.peer_sql,
         )
         server.clone(TPCB_DATABASE, is_empty=True)
@@ -110,6 +113,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="lines of the provider, and as many transactions (default: 1000000)",
     )
     parser.add_argument(
+        "--console-transactions",
+        type=_console_transactions,
+        default=1_000_000,
+        help="ledger transactions behind the console's pages, all else in proportion (default: 1000000)",
+    )
+    parser.add_argument(
         "--peer-sql", type=Path, action="append", default=[], help="an SQL file of pgledger; may be repeated"
     )
     parser.add_argument(
@@ -157,6 +166,13 @@ def _reconciliation_rows(value: str) -> int:
     if not 20_000 <= rows <= HISTORY_ROWS_MAX or rows % 10_000:
         raise argparse.ArgumentTypeError(f"tens of thousands, from 20000 to {HISTORY_ROWS_MAX}")
     return rows
+
+
+def _console_transactions(value: str) -> int:
+    transactions = int(value)
+    if not 100_000 <= transactions <= HISTORY_ROWS_MAX:
+        raise argparse.ArgumentTypeError(f"from 100000 to {HISTORY_ROWS_MAX}")
+    return transactions
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Context:
     backfill_players: int
     census_players: int
     reconciliation_rows: int
+    console_transactions: int
     peer_sql: Sequence[Path]
 
     def tpcb_per_second(self, *, seconds: float) -> float:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,9 +20,13 @@ STOP_SECONDS_MAX: Final = 30.0
 
 
 class Serving:
-    """One service process; `environment` says which database, or none for an embedded one in the home."""
+    """One service process; `environment` says which database, or none for an embedded one in the home. `options` are
+    further ones of the command.
+    """
 
-    def __init__(self, home: Path, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, home: Path, *, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
         self.jwt_secret = secrets.token_urlsafe(48)
         home.mkdir(parents=True, exist_ok=True)
         self._log = home / "serve.log"
@@ -35,7 +39,7 @@ class Serving:
         started_at = time.perf_counter()
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "backend.scripts", "serve", "--port", "0"],
+                [sys.executable, "-m", "backend.scripts", "serve", "--port", "0", *options],
                 env=inherited
                 | {"HAKEM_HOME": str(home), "ENV": "dev", "JWT_SECRET": self.jwt_secret}
                 | dict(environment or {}),

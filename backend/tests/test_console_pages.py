@@ -20,109 +20,17 @@ from backend.app.console.access import ACCESS, Page, may
 from backend.app.console.visit import PAGE_OPTION, welcome
 from backend.app.domain.identity import Role
 from backend.app.domain.people.console_session import form_token
-from backend.tests import api_client, console_browser
+from backend.tests import api_client, console_browser, console_load
 from backend.tests.conftest import Database
 from backend.tests.console_browser import ORIGIN, Browser, nobody, words
 from backend.tests.console_load import GROWING, Load, load
+from backend.tests.console_places import FORMS, PAGES, PLACES, Place, address_of, name_of
 from backend.tests.factories import Owner, connect_owner, make_player, make_tenant, new_key
 
 # Beside the session's own; a page with more of them is slow by its waiting alone.
 QUERIES_MAX: Final = 8
 # What finds one row by its key needs no bound.
 ONE_ROW: Final = re.compile(rb"-- (One |A session |The balances after |How many tenants )")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """One address of the console; the path's gaps are filled with what exists."""
-
-    path: str
-    page: Page
-    is_form: bool = False
-
-
-PLACES: Final = (
-    Place(path="", page=Page.HOME),
-    Place(path="/attention", page=Page.HOME),
-    Place(path="/search?q=someone", page=Page.SEARCH),
-    Place(path="/tenant", page=Page.TENANT_CHOICE),
-    Place(path="/tenant", page=Page.TENANT_CHOICE, is_form=True),
-    Place(path="/sign-out", page=Page.SIGN_OUT, is_form=True),
-    Place(path="/withdrawals", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals?state=requested&sort=created_at", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals?min_amount=1.50&method=bank&date_from=2026-01-01&sort=-amount", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals/queues", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals.csv?state=failed", page=Page.WITHDRAWAL_EXPORT),
-    Place(path="/withdrawals/{withdrawal}", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals/{withdrawal}/live?seen=1", page=Page.WITHDRAWALS),
-    Place(path="/withdrawals/{withdrawal}/deed", page=Page.WITHDRAWAL_DEEDS, is_form=True),
-    Place(path="/withdrawals/bulk", page=Page.WITHDRAWAL_DEEDS, is_form=True),
-    Place(path="/reconciliation", page=Page.RECONCILIATION),
-    Place(path="/reconciliation?severity=high&type=amount_mismatch&assigned=nobody&age=1d", page=Page.RECONCILIATION),
-    Place(path="/reconciliation?status=any&provider=mockpsp&assigned=me", page=Page.RECONCILIATION),
-    Place(path="/reconciliation?status=RESOLVED&type=feed_anomaly", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/board", page=Page.RECONCILIATION),
-    Place(path="/reconciliation.csv?severity=high", page=Page.RECONCILIATION_EXPORT),
-    Place(path="/reconciliation/findings/{finding}", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/findings/{finding}/live?seen=1", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/findings/{finding}/deed", page=Page.RECONCILIATION_DEEDS, is_form=True),
-    Place(path="/reconciliation/runs", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/runs", page=Page.RECONCILIATION_DEEDS, is_form=True),
-    Place(path="/reconciliation/runs/live", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/runs/{run}", page=Page.RECONCILIATION),
-    Place(path="/reconciliation/runs/{run}/live", page=Page.RECONCILIATION),
-    Place(path="/adjustments", page=Page.ADJUSTMENTS),
-    Place(path="/adjustments?status=proposed", page=Page.ADJUSTMENTS),
-    Place(path="/adjustments/{adjustment}", page=Page.ADJUSTMENTS),
-    Place(path="/adjustments/{adjustment}/decision", page=Page.ADJUSTMENT_DECISIONS, is_form=True),
-    Place(path="/webhooks", page=Page.WEBHOOKS),
-    Place(path="/webhooks?state=dead&age=1d", page=Page.WEBHOOKS),
-    Place(path="/webhooks?type=payout.returned&verdict=unverified&provider=nobody&effect=orphan", page=Page.WEBHOOKS),
-    Place(path="/webhooks?tx={withdrawal}&event=e1", page=Page.WEBHOOKS),
-    Place(path="/webhooks/queues", page=Page.WEBHOOKS),
-    Place(path="/webhooks/{event}", page=Page.WEBHOOKS),
-    Place(path="/webhooks/{event}/live", page=Page.WEBHOOKS),
-    Place(path="/webhooks/{event}/deed", page=Page.WEBHOOK_DEEDS, is_form=True),
-    Place(path="/players", page=Page.PLAYERS),
-    Place(path="/players?q=p1", page=Page.PLAYERS),
-    Place(path="/players/{player}", page=Page.PLAYERS),
-    Place(path="/players/{player}?before=3", page=Page.PLAYERS),
-    Place(path="/players/{player}/explain", page=Page.PLAYERS),
-    Place(path="/players/{player}/kyc", page=Page.PLAYER_KYC, is_form=True),
-    Place(path="/rollout", page=Page.ROLLOUT),
-    Place(path="/rollout/fleet?after=0", page=Page.ROLLOUT),
-    Place(path="/rollout/{tenant}", page=Page.ROLLOUT),
-    Place(path="/rollout/{tenant}/standing?seen=0", page=Page.ROLLOUT),
-    Place(path="/rollout/{tenant}/past", page=Page.ROLLOUT),
-    Place(path="/rollout/{tenant}/deed", page=Page.ROLLOUT_DEEDS, is_form=True),
-    Place(path="/backfill", page=Page.BACKFILL),
-    Place(path="/backfill/runs?beat=1", page=Page.BACKFILL),
-    Place(path="/backfill/ask", page=Page.BACKFILL_DEEDS, is_form=True),
-    Place(path="/audit", page=Page.AUDIT),
-    Place(path="/audit?action=withdrawal.approved&date_from=2026-01-01", page=Page.AUDIT),
-    Place(path="/audit?actor=somebody@example.com", page=Page.AUDIT),
-    Place(path="/audit?object_id={withdrawal}", page=Page.AUDIT),
-    Place(path="/audit.csv?object_id={withdrawal}", page=Page.AUDIT_EXPORT),
-    Place(path="/admins", page=Page.ADMINS),
-    Place(path="/admins", page=Page.ADMIN_DEEDS, is_form=True),
-    Place(path="/admins/{admin}", page=Page.ADMINS),
-    Place(path="/admins/{admin}/role", page=Page.ADMIN_DEEDS, is_form=True),
-    Place(path="/admins/{admin}/active", page=Page.ADMIN_DEEDS, is_form=True),
-    Place(path="/admins/{admin}/password", page=Page.ADMIN_DEEDS, is_form=True),
-    Place(path="/admins/{admin}/end-sessions", page=Page.ADMIN_DEEDS, is_form=True),
-    Place(path="/tenants", page=Page.TENANTS),
-    Place(path="/tenants", page=Page.TENANT_DEEDS, is_form=True),
-    Place(path="/tenants/{tenant}", page=Page.TENANTS),
-    Place(path="/tenants/{tenant}/name", page=Page.TENANT_DEEDS, is_form=True),
-)
-PAGES: Final = tuple(place for place in PLACES if not place.is_form)
-FORMS: Final = tuple(place for place in PLACES if place.is_form)
-
-
-def name_of(value: object) -> str:
-    if isinstance(value, Place):
-        return f"{'POST ' if value.is_form else ''}{value.path or '/'}"
-    return str(value)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -143,17 +51,7 @@ class World:
 
     def path(self, place: Place) -> str:
         """The place's address."""
-        here = self.here
-        return place.path.format(
-            withdrawal=here.withdrawal_id,
-            player=here.player_id,
-            finding=here.finding_id,
-            run=here.run_id,
-            adjustment=here.adjustment_id,
-            event=here.event_id,
-            tenant=here.tenant_id,
-            admin=self.admin_id,
-        )
+        return address_of(place, self.here, admin_id=self.admin_id)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +60,7 @@ async def world(server: Any) -> AsyncIterator[World]:
     database: Database = server.create()
     async with connect_owner(database) as owner, api_client.serving(database) as client:
         tenant_id = await make_tenant(owner)
-        here = await load(owner, tenant_id, players=3_000, withdrawals=60_000, transactions=60_000)
+        here = await load(owner, tenant_id, console_load.TEST)
         app = client._transport.app  # type: ignore[attr-defined]  # httpx keeps it there
         somebody = await console_browser.sign_in(client, owner, Role.VIEWER, tenant_id)
         assert somebody.admin_id is not None

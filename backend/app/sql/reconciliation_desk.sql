@@ -94,7 +94,8 @@ SELECT
             AND (NOT %(is_unassigned)s OR finding.assigned_to IS NULL)
             AND (%(created_before)s::TIMESTAMPTZ IS NULL OR finding.created_at < %(created_before)s)
     ) AS matching,
-    CASE WHEN count(*) >= %(looked_at_max)s THEN (array_agg(finding.id ORDER BY finding.id))[1] END AS oldest_id
+    -- In the order in which they are read anyway: nothing has to be sorted.
+    (array_agg(finding.id ORDER BY finding.id DESC))[%(looked_at_max)s::INTEGER] AS oldest_id
 FROM (
     SELECT candidate.*
     FROM reconciliation_findings AS candidate

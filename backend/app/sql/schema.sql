@@ -5314,6 +5314,8 @@ CREATE INDEX audit_events_actor_id_index ON public.audit_events USING btree (ten
 
 CREATE INDEX audit_events_actor_index ON public.audit_events USING btree (tenant_id, actor_label, id DESC);
 
+CREATE INDEX audit_events_deed_index ON public.audit_events USING btree (tenant_id, actor_label, action, id DESC);
+
 CREATE INDEX audit_events_object_index ON public.audit_events USING btree (object_id, id DESC);
 
 CREATE INDEX audit_events_tenant_index ON public.audit_events USING btree (tenant_id, id DESC);
@@ -5465,6 +5467,8 @@ CREATE UNIQUE INDEX tenants_sandbox_key ON public.tenants USING btree (is_sandbo
 CREATE INDEX withdrawals_amount_index ON public.withdrawals USING btree (tenant_id, amount, id);
 
 CREATE INDEX withdrawals_created_index ON public.withdrawals USING btree (created_at, id);
+
+CREATE INDEX withdrawals_currency_index ON public.withdrawals USING btree (currency, tenant_id, created_at, id);
 
 CREATE INDEX withdrawals_id_index ON public.withdrawals USING btree (id);
 
