@@ -127,7 +127,7 @@ def wire(
     presence = Presence(engine, app_version=VERSION, environment_flags=environment_flags(settings))
     evidence = Evidence(database, app_version=VERSION, number=lambda: presence.number)
     flag_cache = FlagCache(engine, defaults={flag: getattr(settings, flag) for flag in Flag})
-    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    gates = build_gates()
     rollout = Rollout(database, gates)
     rollout_status = RolloutStatus(database, gates, read_triggers=read_triggers)
     mismatches = MismatchRecorder(
@@ -296,8 +296,12 @@ async def running(core: Core, *, on_stop: Callable[[], None] = lambda: None) -> 
 
 def build_monitor(database: Database) -> Monitor:
     """The monitor with what it acts through."""
-    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
-    return Monitor(database, rollout=Rollout(database, gates))
+    return Monitor(database, rollout=Rollout(database, build_gates()))
+
+
+def build_gates() -> GateReader:
+    """The gates as this release judges them, by what the monitor has counted and found."""
+    return GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
 
 
 def sources_of(mockpsp: PspAdapter | None) -> dict[str, Source]:

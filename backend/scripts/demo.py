@@ -24,7 +24,6 @@ from backend.app.services.demo.demo_acts import Desk, Services, Stage, Tempo
 from backend.app.services.demo.demo_history import live_through
 from backend.app.services.evidence import Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.payments.deposits import Deposits
 from backend.app.services.payments.finance import Finance
 from backend.app.services.payments.payouts import Payouts
@@ -36,11 +35,10 @@ from backend.app.services.people.passwords import Passwords
 from backend.app.services.people.sign_in import SignIn
 from backend.app.services.players import Players
 from backend.app.services.rollout.rollout import Rollout
-from backend.app.services.rollout.rollout_gates import GateReader
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
-from backend.app.wiring import VERSION
+from backend.app.wiring import build_gates
 from backend.config import Settings
 from backend.scripts.connection import open_pools
 
@@ -77,7 +75,7 @@ async def seed(engine: Engine, settings: Settings) -> tuple[DemoTenant, ...]:
         async def write_history(stages: Sequence[Stage], began_at: datetime, now: datetime) -> None:
             services = _history_services(engine, settings, database=database, owner=owner, mismatches=mismatches)
             await live_through(services, stages, began_at=began_at, now=now)
-            rollout = Rollout(database, GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE))
+            rollout = Rollout(database, build_gates())
             # The first tenant's is the story of everything that goes well: its way back was tried, too.
             await rollout.rehearse(stages[0].tenant_id, reason="before the first time", actor=ACTOR)
 

@@ -25,14 +25,12 @@ from backend.app.repositories.database import Database
 from backend.app.repositories.engine import resolve
 from backend.app.repositories.rollout import rollout_repo
 from backend.app.services import logs
-from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.monitor.monitor_reader import read_triggers
 from backend.app.services.rollout import rollout_holds
 from backend.app.services.rollout.rollout import Rollout
-from backend.app.services.rollout.rollout_gates import GateReader
 from backend.app.services.rollout.rollout_status import RolloutStatus, TenantStatus
 from backend.app.services.rollout.rollout_waves import RolloutWaves, WaveReport
-from backend.app.wiring import VERSION
+from backend.app.wiring import build_gates
 from backend.config import Settings
 from backend.scripts.connection import open_database, open_pools, operator
 
@@ -162,7 +160,7 @@ async def open_desk(*, is_schema_checked: bool = True) -> AsyncIterator[Desk]:
 
 
 def _desk(database: Database) -> Desk:
-    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
+    gates = build_gates()
     return Desk(
         database=database,
         rollout=Rollout(database, gates),

@@ -1,7 +1,6 @@
 """The backfill for tests: as a coroutine, and as an operator types it, in real processes on a database of the run."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -63,20 +62,11 @@ class Command:
         module: str,
         environment: dict[str, str],
     ) -> subprocess.Popen[str]:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
-        }
         arguments = ["backfill", *options] if module == "backend.scripts" else list(options)
         return subprocess.Popen(
             [*words, *arguments],
             cwd=folder,
-            env={
-                **inherited,
-                "DATABASE_URL": self.database.service_url,
-                "DATABASE_OWNER_URL": self.database.owner_url,
-                "HAKEM_HOME": str(self.home),
-                **environment,
-            },
+            env=commands.environment_of(self.database, self.home, **environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,

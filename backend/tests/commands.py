@@ -1,15 +1,19 @@
-"""Short commands for tests: each is a fork of one process of this worker that has read the code already."""
+"""Commands for tests: where they run, and short ones as forks of one process that has read the code already."""
 
 import atexit
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from backend.tests import forked_commands
+
+if TYPE_CHECKING:  # conftest.py makes its fixtures with modules that need this one
+    from backend.tests.conftest import Database
 
 STOP_SECONDS: Final = 30
 MODULE: Final = "backend.scripts"
@@ -22,6 +26,24 @@ def words(module: str = MODULE) -> tuple[str, ...]:
     would be.
     """
     return (sys.executable, "-S", "-E", forked_commands.__file__, str(_serving()), module)
+
+
+def surroundings() -> dict[str, str]:
+    """This run's environment, without what it says about a Hakem of somebody's."""
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
+    }
+
+
+def environment_of(database: "Database", home: Path, **values: str) -> dict[str, str]:
+    """The environment of commands on a database, with a home folder of their own."""
+    return {
+        **surroundings(),
+        "DATABASE_URL": database.service_url,
+        "DATABASE_OWNER_URL": database.owner_url,
+        "HAKEM_HOME": str(home),
+        **values,
+    }
 
 
 @cache

@@ -1,7 +1,6 @@
 """Real `hakem` processes for tests: servers and workers, awaited by their ready line, ended by their own pid."""
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ClassVar
+
+from backend.tests import commands
 
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 30
@@ -27,8 +28,7 @@ class ServeProcess:
         self._home = home
         self._log = home / f"serve-{time.monotonic_ns()}.log"
         self._environment = {
-            # What this run's own environment says about Hakem must not leak into the process under test.
-            **{name: value for name, value in os.environ.items() if not name.startswith(("LEDGER_", "DATABASE_"))},
+            **commands.surroundings(),
             "HAKEM_HOME": str(home),
             "JWT_SECRET": self.JWT_SECRET,
             **(environment or {}),

@@ -1,6 +1,5 @@
 """`hakem db`, typed as an operator types it: output and exit codes."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,9 @@ MakeDatabase = Callable[..., Database]
 
 
 def hakem(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")}
     return subprocess.run(
         [*commands.words(), *arguments],
-        env=inherited | environment,
+        env=commands.surroundings() | environment,
         capture_output=True,
         text=True,
         timeout=120,

@@ -44,15 +44,7 @@ def hakem(database: Database, tmp_path: Path) -> Callable[..., subprocess.Comple
 
 
 def environment(database: Database, home: Path) -> dict[str, str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
-    }
-    return inherited | {
-        "DATABASE_URL": database.service_url,
-        "DATABASE_OWNER_URL": database.owner_url,
-        "HAKEM_HOME": str(home),
-        "JWT_SECRET": JWT_SECRET,
-    }
+    return commands.environment_of(database, home, JWT_SECRET=JWT_SECRET)
 
 
 def one(database: Database, query: Any, *values: Any) -> tuple[Any, ...] | None:

@@ -2,19 +2,20 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
 
 from backend.app.services.backfill.census import Census
+from backend.tests import commands
 from backend.tests.conftest import Database
 from backend.tests.factories import connect_owner, make_player, open_pools
 from backend.tests.rollout_desk import RolloutDesk, desk_on
+
+SECONDS_MAX: Final = 120
 
 
 @pytest.fixture
@@ -22,18 +23,6 @@ async def desk(new_database: Callable[..., Database]) -> AsyncIterator[RolloutDe
     database = new_database()
     async with connect_owner(database) as owner, open_pools(database) as pools:
         yield desk_on(database, pools, owner)
-
-
-# One process for many commands: starting Python and reading the code takes longer than what most of them do.
-TYPIST = """
-import contextlib, io, json, sys
-from backend.scripts import cli
-for command in json.load(sys.stdin):
-    out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = cli.run(cli.app, command)
-    print(json.dumps([code, *(stream.buffer.getvalue().decode() for stream in (out, err))]))
-"""
 
 
 class Typed(NamedTuple):
@@ -48,28 +37,22 @@ class Hakem:
     """Types commands on a database, one after the other."""
 
     def __init__(self, database: Database, home: Path) -> None:
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
-        }
-        self._environment = inherited | {
-            "DATABASE_URL": database.service_url,
-            "DATABASE_OWNER_URL": database.owner_url,
-            "HAKEM_HOME": str(home),
-        }
+        self._environment = commands.environment_of(database, home)
 
-    async def __call__(self, *commands: tuple[str, ...]) -> list[Typed]:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-c", TYPIST],
+    async def __call__(self, *typed: tuple[str, ...]) -> list[Typed]:
+        return [await asyncio.to_thread(self._type, command) for command in typed]
+
+    def _type(self, command: tuple[str, ...]) -> Typed:
+        done = subprocess.run(
+            [*commands.words(), *command],
             env=self._environment,
-            input=json.dumps(commands),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=SECONDS_MAX,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return [Typed(*json.loads(line)) for line in done.stdout.splitlines()]
+        return Typed(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture

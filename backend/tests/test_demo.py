@@ -22,19 +22,17 @@ from backend.app.services.demo.demo import CASTS, DEPOSIT_KEY, DRIFT_SLUG, PLAYE
 from backend.app.services.demo.demo_traffic import LEFT, REQUESTED_MAX, DemoTraffic
 from backend.app.services.evidence import Evidence
 from backend.app.services.ledger_telemetry import MismatchRecorder
-from backend.app.services.monitor.monitor_evidence import MONITORED_EVIDENCE
 from backend.app.services.payments.deposits import Deposits
 from backend.app.services.payments.finance import Finance
 from backend.app.services.payments.payouts import Payouts
 from backend.app.services.people.admins import Admins
 from backend.app.services.people.passwords import Passwords
 from backend.app.services.players import Players
-from backend.app.services.rollout.rollout_gates import GateReader
 from backend.app.services.rollout.rollout_status import RolloutStatus
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
-from backend.app.wiring import VERSION
+from backend.app.wiring import build_gates
 from backend.scripts import demo
 from backend.tests import factories, invariants
 from backend.tests.api_client import SECRETS
@@ -213,8 +211,7 @@ async def test_ready_tenant_is_sound_and_complete(seeded: Seeded, owner: Owner, 
 
 
 async def test_only_the_monitors_word_is_missing_until_it_may_be_enforced(seeded: Seeded, pools: Pools) -> None:
-    gates = GateReader(app_version=VERSION, readers=MONITORED_EVIDENCE)
-    detail = await RolloutStatus(pools, gates).get(None, tenant_id=seeded.ready_id)
+    detail = await RolloutStatus(pools, build_gates()).get(None, tenant_id=seeded.ready_id)
     assert [result.gate for result in detail.status.gates if not result.is_met] == [Gate.QUIET]
 
 

@@ -24,7 +24,7 @@ from backend.app.repositories.database import Database as Pools
 from backend.app.repositories.embedded.postgres import SERVICE_ROLE
 from backend.app.services import jobs
 from backend.app.services.jobs import DRAIN_SECONDS, KEEP_NOT_SUCCEEDED, KEEP_SUCCEEDED
-from backend.tests import api_client
+from backend.tests import api_client, commands
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, connect_owner, eventually
 from backend.tests.job_process import FAIL, FAIL_ONCE, HANG, LOOP, TICK, TICK_SECONDS, WAIT
@@ -414,10 +414,9 @@ def test_worker_on_a_port_in_use_is_exit_code_3(new_database: MakeDatabase, home
 
 
 def hakem(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")}
     return subprocess.run(
         [sys.executable, "-m", "backend.scripts", *arguments],
-        env=inherited | environment,
+        env=commands.surroundings() | environment,
         capture_output=True,
         text=True,
         timeout=60,

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -172,11 +171,11 @@ async def withdrawn(client: httpx.AsyncClient, player: Player) -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-async def hakem(desk: MonitorDesk, *arguments: str) -> tuple[int, str]:
+async def hakem(desk: MonitorDesk, home: Path, *arguments: str) -> tuple[int, str]:
     """`hakem rollout …` as a process of its own: exit code and what it printed."""
     process = await asyncio.create_subprocess_exec(
         *(*commands.words(), "rollout", *arguments),
-        env={**os.environ, "DATABASE_URL": desk.database.service_url, "DATABASE_OWNER_URL": desk.database.owner_url},
+        env=commands.environment_of(desk.database, home),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -194,10 +193,10 @@ async def test_past_is_evaluated_from_a_shell(desk: MonitorDesk, tmp_path: Path)
     wrong.write_text(json.dumps({"no_such_number": 1}))
 
     (found, document), (_, milder), refused, no_time = await asyncio.gather(
-        hakem(desk, "evaluate", "--at", at, "--json", "--tenant", str(tenant_id)),
-        hakem(desk, "evaluate", "--at", at, "--thresholds", str(mild)),
-        hakem(desk, "evaluate", "--thresholds", str(wrong)),
-        hakem(desk, "evaluate", "--at", "yesterday"),
+        hakem(desk, tmp_path, "evaluate", "--at", at, "--json", "--tenant", str(tenant_id)),
+        hakem(desk, tmp_path, "evaluate", "--at", at, "--thresholds", str(mild)),
+        hakem(desk, tmp_path, "evaluate", "--thresholds", str(wrong)),
+        hakem(desk, tmp_path, "evaluate", "--at", "yesterday"),
     )
 
     assert found == 1
@@ -211,12 +210,12 @@ async def test_past_is_evaluated_from_a_shell(desk: MonitorDesk, tmp_path: Path)
     assert await desk.one("SELECT count(*) FROM monitor_decisions") == 0
 
 
-async def test_watch_selftest_and_leave_from_a_shell(desk: MonitorDesk) -> None:
+async def test_watch_selftest_and_leave_from_a_shell(desk: MonitorDesk, tmp_path: Path) -> None:
     tenant_id = await alarm(desk)
     (watched, shown), (allowed, _), (tested, told) = await asyncio.gather(
-        hakem(desk, "watch", "--once", "--language", "tr"),
-        hakem(desk, "auto-rollback", str(tenant_id), "on", "--reason", "pilot"),
-        hakem(desk, "selftest"),
+        hakem(desk, tmp_path, "watch", "--once", "--language", "tr"),
+        hakem(desk, tmp_path, "auto-rollback", str(tenant_id), "on", "--reason", "pilot"),
+        hakem(desk, tmp_path, "selftest"),
     )
     assert (watched, allowed, tested) == (0, 0, 0), (shown, told)
     assert " T1 high since=" in shown

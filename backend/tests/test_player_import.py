@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-import os
 import random
 import subprocess
 import sys
@@ -43,12 +42,7 @@ class Place:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {
-            **{name: value for name, value in os.environ.items() if not name.startswith("DATABASE_")},
-            "DATABASE_URL": self.database.service_url,
-            "DATABASE_OWNER_URL": self.database.owner_url,
-            "HAKEM_HOME": str(self.folder / "home"),
-        }
+        return commands.environment_of(self.database, self.folder / "home")
 
     def file(self, *lines: str, name: str = "players.csv", header: str = HEADER) -> Path:
         path = self.folder / name

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections import Counter
@@ -134,12 +133,7 @@ async def test_command_compares_and_prints_the_counts_with_no_service_running(
     async def hakem(*arguments: str) -> tuple[int | None, str]:
         process = await asyncio.create_subprocess_exec(
             *(*commands.words(), "reconcile", "run", *arguments),
-            env={
-                **os.environ,
-                "DATABASE_URL": own_database.service_url,
-                "DATABASE_OWNER_URL": own_database.owner_url,
-                "HAKEM_HOME": str(tmp_path),
-            },
+            env=commands.environment_of(own_database, tmp_path),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

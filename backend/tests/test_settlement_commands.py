@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections import Counter
@@ -56,12 +55,7 @@ async def start_hakem(
     """A command that runs; unless told otherwise, as a process that can be killed."""
     return await asyncio.create_subprocess_exec(
         *(*words, "reconcile", *arguments),
-        env={
-            **os.environ,
-            "DATABASE_URL": database.service_url,
-            "DATABASE_OWNER_URL": database.owner_url,
-            "HAKEM_HOME": str(home),
-        },
+        env=commands.environment_of(database, home),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -112,12 +112,9 @@ class Shell:
             tools / "pytest", f'exec "{sys.executable}" -m pytest --collect-only -q -p no:cacheprovider "$@"\n'
         )
         path = os.pathsep.join([str(tools), *map(str, programs), os.environ.get("PATH", os.defpath)])
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "HAKEM_", "LEDGER_"))
-        }
         self._process = subprocess.Popen(
             ["sh", "-euc", _LOOP],
-            env={**inherited, **environment, "PATH": path},
+            env={**commands.surroundings(), **environment, "PATH": path},
             cwd=working_folder or folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
