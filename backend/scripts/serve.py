@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final
 
 import httpx
+import structlog
 import typer
 import uvicorn
 import uvloop
@@ -27,6 +28,8 @@ from backend.app.wiring import VERSION, environment_flags
 from backend.config import Settings
 from backend.scripts import demo as demo_script
 from backend.scripts.connection import ensure_schema
+
+log = structlog.get_logger()
 
 GRACEFUL_STOP_SECONDS: Final = 15
 START_SECONDS_MAX: Final = 60
@@ -82,8 +85,9 @@ def _as_demo(settings: Settings, *, is_quiet: bool) -> Settings:
 
 
 def _seed(engine: Engine, settings: Settings, *, url: str) -> str:
-    """Seed the demo; what to print of it."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    """Seed the demo; what to print of it. Of months in a few seconds the log would bury what is printed."""
+    log.info("demo.seeding")
+    with logs.hushed(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return demo_script.lines(runner.run(demo_script.seed(engine, settings)), url=url)
 
 

@@ -186,6 +186,8 @@ async def test_demo_prints_sign_ins_that_work_and_stay(new_database: Any, tmp_pa
         )
         try:
             await service.start()
+            assert '"demo.seeding"' in service.log
+            assert '"players.imported"' not in service.log, "months are not told line by line"
             told.append(guidance := service.read_until("curl -sw", times=2))
             await try_demo(guidance, url=service.url)
         finally:
