@@ -60,7 +60,7 @@ async def test_list_shows_the_people_of_ones_own_tenant(http: httpx.AsyncClient,
     platform = await console_browser.sign_in(http, owner, Role.OWNER)
     said = words(await admin.get("/admins"))
     assert f"{admin.email} (you)" in said
-    assert f"{colleague.email} Reconciliation ● Active never 1 session" in said
+    assert f"{colleague.email} Reconciliation Active never 1 session" in said
     for other in (stranger, platform):
         assert other.email not in said
     everywhere = words(await platform.get("/admins"))
@@ -196,7 +196,7 @@ async def test_deactivated_is_signed_out_and_activated_signs_in_again(
     assert (await admin.send(path, form)).status_code == 303
     assert (await row_of(owner, other.admin_id))[1] is False
     assert (await other.get("")).status_code == 303
-    assert "⊘ Deactivated" in words(await admin.get(f"/admins/{other.admin_id}"))
+    assert "Deactivated" in words(await admin.get(f"/admins/{other.admin_id}"))
     again = {"is_active": "true", "seen_at": await seen_at(owner, other.admin_id)}
     assert (await admin.send(path, again)).status_code == 303
     assert (await row_of(owner, other.admin_id))[1] is True

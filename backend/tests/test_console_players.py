@@ -117,7 +117,7 @@ async def test_statement_runs_with_the_balance(owner: Owner, pools: Pools, tenan
     places = [said.find(line) for line in lines]
     assert -1 not in places, said
     assert places == sorted(places)
-    assert "Available 1,200.00 1,200.00 ✓ equal Held 34.56 34.56 ✓ equal" in said
+    assert "Available 1,200.00 1,200.00 equal Held 34.56 34.56 equal" in said
 
 
 async def test_amounts_are_written_as_the_reader_does(
@@ -126,7 +126,7 @@ async def test_amounts_are_written_as_the_reader_does(
     player = await with_history(owner, pools, tenant_id)
     reader = await console_browser.sign_in(http, owner, Role.VIEWER, tenant_id, language="tr")
     said = words(await reader.get(f"/players/{player.id}"))
-    assert "Kullanılabilir 1.200,00 1.200,00 ✓ eşit" in said
+    assert "Kullanılabilir 1.200,00 1.200,00 eşit" in said
     assert "−34,56 +34,56 1.200,00 34,56" in said
 
 
@@ -136,8 +136,8 @@ async def test_difference_of_the_sides_is_shown_and_not_only_by_colour(
     player = await with_history(owner, pools, tenant_id)
     await set_legacy(owner, player, available=1_250_00)
     said = words(await finance.get(f"/players/{player.id}"))
-    assert "Available 1,250.00 1,200.00 ≠ −50.00" in said
-    assert "≠ differ" in words(await finance.get("/players"))
+    assert "Available 1,250.00 1,200.00 −50.00" in said
+    assert "differ" in words(await finance.get("/players"))
 
 
 async def test_wallet_that_is_not_opened_says_so(owner: Owner, tenant_id: UUID, finance: Browser) -> None:

@@ -119,7 +119,7 @@ async def test_both_sides_stand_beside_each_other_and_the_difference_is_marked(o
     page = await office.recon.get(f"{LIST}/findings/{finding_id}")
     said = words(page)
     assert "Provider and ledger have different amounts." in said
-    assert "Amount 10.00 USD ≠ Differs: 10.01 USD" in said
+    assert "Amount 10.00 USD Differs: 10.01 USD" in said
     assert "Status succeeded succeeded" in said
     assert re.search(r'<tr class="differs">\s*<th scope="row">Amount', page.text)
     assert not re.search(r'<tr class="differs">\s*<th scope="row">Status', page.text)
@@ -190,7 +190,7 @@ async def test_deed_to_what_has_changed_shows_it_as_it_is_now(office: Office) ->
     assert ">mine</textarea>" in late.text
     assert (await office.act(finding_id, "resolve", page=late, code="OTHER", note="mine")).status_code == 303
     live = await office.recon.get(f"{path}/live", seen=form_of(old, "note")["version"])
-    assert "has changed since you opened the page. It is now: ✓ Resolved" in words(live)
+    assert "has changed since you opened the page. It is now: Resolved" in words(live)
 
 
 async def test_finding_is_given_to_somebody_and_to_nobody(office: Office) -> None:
@@ -247,7 +247,7 @@ async def test_adjustment_takes_two_people(office: Office) -> None:
     assert approved.status_code == 303
     assert "Approved and carried out." in words(await office.approver.get(path))
     late = await office.finance.send(f"{path}/decision", {"action": "reject"})
-    assert (late.status_code, "It is now: ✓ Carried out" in words(late)) == (409, True)
+    assert (late.status_code, "It is now: Carried out" in words(late)) == (409, True)
     after = await sides(office.world.owner, player)
     assert after.legacy_available - before.legacy_available == 9_99
     assert (await office.row(finding_id))[:2] == ("RESOLVED", "FIXED_ADJUSTMENT")
@@ -278,8 +278,8 @@ async def test_board_counts_what_is_open_by_severity_and_type(office: Office) ->
     await office.world.alter(ids[2:], "amount = amount + 1")
     await office.world.run()
     board = words(await office.recon.get(f"{LIST}/board"))
-    assert re.search(r"Critical 1 oldest .* Amounts differ 1 ! High 2 oldest .* Missing at the provider 2", board)
-    assert "Last run ✓ Completed" in board
+    assert re.search(r"Critical 1 oldest .* Amounts differ 1 High 2 oldest .* Missing at the provider 2", board)
+    assert "Last run Completed" in board
     page = await office.recon.get(LIST, severity="critical")
     assert len(listed(page)) == 1
     assert "1 finding " in words(page)
@@ -353,7 +353,7 @@ async def test_run_is_asked_for_and_shows_what_it_compared(office: Office) -> No
     assert asked.status_code == 303, asked.text
     path = asked.headers["location"].removeprefix("/console")
     waiting = await office.recon.get(path)
-    assert "○ Queued" in words(waiting)
+    assert "Queued" in words(waiting)
     assert "/live?beat=1" in waiting.text, "it refreshes itself until it has ended"
     busy = await office.finance.send(RUNS, {"provider": PROVIDER})
     assert busy.status_code == 409
@@ -363,14 +363,14 @@ async def test_run_is_asked_for_and_shows_what_it_compared(office: Office) -> No
     done = await office.recon.get(path)
     assert "hx-get" not in done.text
     said = words(done)
-    assert "✓ Completed" in said
-    assert "Lines 2 2 ✓ equal" in said
-    assert "Sum in USD 20.03 20.03 ✓ equal" in said
+    assert "Completed" in said
+    assert "Lines 2 2 equal" in said
+    assert "Sum in USD 20.03 20.03 equal" in said
     assert "Missing at the provider 1 1 0 0" in said
     assert "From the beginning" in said
     assert listed(await office.recon.get(LIST, run=path.rpartition("/")[2])) != set()
     overview = words(await office.recon.get(RUNS))
-    assert re.search(r"✓ Completed From the beginning mockpsp .* 2 ✓ Complete 2 1", overview)
+    assert re.search(r"Completed From the beginning mockpsp .* 2 Complete 2 1", overview)
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ async def test_current_cell_of_the_matrix_is_lit(
     tenant_id, _ = await desk.opened_tenant()
     await judge(desk.owner, tenant_id, trigger, verdict, stream)
     page = (await boss.get(f"/rollout/{tenant_id}")).text
-    table = page[page.index('class="rows matrix"') :]
+    table = page[page.index('class="rows cards matrix"') :]
     cells = [
         (line, place)
         for line, text in enumerate(re.findall(r"<tr>\s*<th scope=\"row\">.*?</tr>", table, flags=re.DOTALL))
@@ -264,12 +264,12 @@ async def test_fleet_is_paged_and_shows_what_stands(desk: RolloutDesk, boss: Bro
     while path is not None:
         page = await boss.get(path)
         found = re.findall(
-            r'<tr>\s*<td class="first".*?href="/console/rollout/([0-9a-f-]{36})".*?</tr>', page.text, re.S
+            r'<tr>\s*<td class="first named".*?href="/console/rollout/([0-9a-f-]{36})".*?</tr>', page.text, re.S
         )
         assert 0 < len(found) <= 20
         assert not seen & set(found)
         seen |= set(found)
-        for text in re.findall(r'<tr>\s*<td class="first".*?</tr>', page.text, re.S):
+        for text in re.findall(r'<tr>\s*<td class="first named".*?</tr>', page.text, re.S):
             id_ = re.search(r"/console/rollout/([0-9a-f-]{36})", text)
             assert id_ is not None
             rows[id_[1]] = text

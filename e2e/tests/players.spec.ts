@@ -24,6 +24,16 @@ test("a player is searched for; statement, balances and explanation agree", asyn
   await expect(page.getByText("The transactions come to the balance, to the last unit.")).toBeVisible();
 });
 
+test("the id of a page is copied by its button", async ({ people }) => {
+  const player = await Player.create();
+  const page = await people.signedIn("viewer");
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.goto(`/console/players/${player.id}`);
+  await page.getByRole("button", { name: "Copy the id" }).click();
+  await expect(page.getByRole("status").filter({ hasText: "Copied" })).toBeAttached();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(player.id);
+});
+
 test("where both sides differ it is said in words", async ({ people }) => {
   const tenant = service().tenants["demo-drift"];
   const page = await people.signedIn("recon", { tenant });

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import structlog
@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, NotFoundException
 
 from backend.app.console import cookies, render, text
-from backend.app.console.visit import FormRefused, SignInNeeded
+from backend.app.console.visit import FormRefused, SignInNeeded, local_path
 from backend.app.domain.errors import AppError
 from backend.app.domain.people.sign_in import RateLimited
 
@@ -72,7 +72,18 @@ def failure_page(
         reason=reason if text.has("en", reason) else f"failure.{known}.detail",
         request_id=str(request.scope.get("request_id", "")),
         shown_status=status,
+        again=_page_again(request, status),
     )
+
+
+def _page_again(request: AnyRequest, status: int) -> str | None:
+    """Where it is worth another try: the page whose form it was, or this one when the failure may pass."""
+    if request.scope["method"] != "GET":
+        came_from = urlsplit(request.headers.get("referer", ""))
+        return local_path(came_from.path + (f"?{came_from.query}" if came_from.query else ""))
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    return local_path(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
 
 
 def _to_sign_in(request: AnyRequest) -> Response[Any]:

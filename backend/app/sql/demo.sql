@@ -42,7 +42,7 @@ WHERE tenant_id = %(tenant_id)s AND id = %(player_id)s;
 UPDATE reconciliation_findings AS finding
 SET
     status = 'RESOLVED',
-    resolution_code = 'EXPLAINED',
+    resolution_code = 'FALSE_POSITIVE',
     resolution_note = %(note)s,
     resolved_by = %(admin_id)s,
     resolved_at = clock_timestamp(),

@@ -1,6 +1,8 @@
 "use strict";
 
 // Draws every element with data-chart, which holds the numbers and the texts; colours come from the style sheet.
+// As the page writes its figures: in the reader's language.
+const figures = new Intl.NumberFormat(document.documentElement.lang);
 const isCounted = (wanted) => wanted.series.some((line) => line.type === "bar");
 const charts = () => {
   const style = getComputedStyle(document.documentElement);
@@ -13,7 +15,7 @@ const charts = () => {
         animation: false,
         aria: { enabled: true },
         grid: { left: 8, right: 8, top: wanted.series.length > 1 ? 36 : 16, bottom: 8, containLabel: true },
-        color: [colour("--tblr-primary"), colour("--tblr-orange"), colour("--tblr-green")],
+        color: [colour("--chart-1"), colour("--chart-2"), colour("--chart-3")],
         textStyle: { color: colour("--tblr-secondary") },
         // Rich text is drawn; the other kind would be styled in a way that the page's policy forbids.
         tooltip: { trigger: "axis", renderMode: "richText" },
@@ -24,7 +26,7 @@ const charts = () => {
           // Bars are counts: they stand on zero, and there is no half of one.
           scale: !isCounted(wanted),
           minInterval: isCounted(wanted) ? 1 : 0,
-          axisLabel: { color: colour("--tblr-secondary") },
+          axisLabel: { color: colour("--tblr-secondary"), formatter: (value) => figures.format(value) },
           splitLine: { lineStyle: { color: colour("--tblr-border-color") } },
         },
         series: wanted.series.map((line) => ({

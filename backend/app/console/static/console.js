@@ -67,7 +67,23 @@ document.addEventListener("click", (event) => {
   });
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open)?.showModal();
+  const copier = event.target.closest("[data-copy]");
+  if (copier) copy(copier);
 });
+
+// Ids are copied where the browser lets a page do so; elsewhere there is no button for it.
+const COPIED_MILLISECONDS = 2000;
+document.documentElement.classList.toggle("can-copy", navigator.clipboard !== undefined);
+const copy = async (button) => {
+  await navigator.clipboard.writeText(button.dataset.copy);
+  const said = document.getElementById("copied");
+  said.textContent = button.dataset.copied;
+  button.classList.add("is-done");
+  setTimeout(() => {
+    said.textContent = "";
+    button.classList.remove("is-done");
+  }, COPIED_MILLISECONDS);
+};
 
 // A form that was sent is not sent again by a second click. Its buttons are disabled only after the form was read.
 document.addEventListener("submit", (event) => {
