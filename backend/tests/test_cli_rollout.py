@@ -83,9 +83,9 @@ async def test_tenant_goes_there_and_back_by_commands(desk: RolloutDesk, hakem: 
     ) in refused.err
     assert "hakem: tenant" in refused.err.splitlines()[-1]
     assert f"{slug} ({tenant_id}) stage=observing" in told.out, told.err
-    assert "gate coverage met: The wallets of all 3 players are opened." in told.out
+    assert "gate coverage met: The wallets of all players are opened (3)." in told.out
     assert "flag ledger_enforce_balance=false from default" in told.out
-    assert "gate coverage met: 3 oyuncunun hepsinin cüzdanı açılmış." in turkish.out
+    assert "gate coverage met: Bütün oyuncuların (3) cüzdanı açılmış." in turkish.out
     assert (rehearsed.code, "enforce_ms=" in rehearsed.out) == (0, True), rehearsed.err
     assert looked.code == 0, looked.out
     assert "dry run: every gate is met; nothing was changed" in dry.out, dry.out

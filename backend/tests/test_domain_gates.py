@@ -2,7 +2,7 @@
 
 import string
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -136,6 +136,69 @@ def test_one_gate_says_no_and_says_why(facts: GateFacts, gate: Gate, case: str, 
 def test_every_case_has_words_and_every_word_a_case() -> None:
     judged = {(gate.value, case) for _, gate, case in CASES} | {(gate.value, "met") for gate in Gate}
     assert judged | {("evidence", "tiny")} == set(TEXTS)
+
+
+def told(facts: GateFacts, gate: Gate) -> tuple[str, str]:
+    """The gate's sentence in English and in Turkish."""
+    (result,) = [each for each in judge_gates(facts, now=NOW) if each.gate is gate]
+    return explain(result, language=Language.ENGLISH), explain(result, language=Language.TURKISH)
+
+
+SENTENCES = [
+    (
+        with_tenant(critical_findings=1, first_finding="drift 9"), Gate.FINDINGS,
+        "1 critical finding is open, the first is drift 9.", "1 kritik bulgu açık, ilki drift 9.",
+    ),
+    (
+        with_tenant(critical_findings=1_234, first_finding="drift 9"), Gate.FINDINGS,
+        "1,234 critical findings are open, the first is drift 9.", "1.234 kritik bulgu açık, ilki drift 9.",
+    ),
+    (
+        with_tenant(census=CENSUS._replace(started_at=NOW - timedelta(minutes=78))), Gate.CENSUS,
+        "The census is clean: 500 players, 1.3 h ago.", "Sayım temiz: 500 oyuncu, 1,3 saat önce.",
+    ),
+    (
+        with_tenant(census=CENSUS._replace(started_at=NOW - CENSUS_AGE_MAX - HOUR)), Gate.CENSUS,
+        "The last clean census is 25 h old; at most 24 h count.",
+        "Son temiz sayım 25 saat önce; en fazla 24 saat olabilir.",
+    ),
+    (
+        READY, Gate.REHEARSAL,
+        "The way back was rehearsed: 1 Jul 2026 11:00 UTC.", "Geri dönüş denendi: 1 Tem 2026 11:00 UTC.",
+    ),
+    (
+        replace(READY, holds=[hold(HoldKind.COOLDOWN, ends_at=NOW + HOUR)]), Gate.HOLDS,
+        "Held until 1 Jul 2026 13:00 UTC (cooldown): look first",
+        "1 Tem 2026 13:00 UTC anına kadar durdurulmuş (soğuma): look first",
+    ),
+    (
+        replace(READY, worst_verdict="critical"), Gate.QUIET,
+        "The worst verdict of the last 6 h is critical.", "Son 6 saatte en kötü hüküm: kritik.",
+    ),
+    (
+        with_evidence(decisions=1), Gate.EVIDENCE,
+        "1 decision is too few: up to 95 % could be disputed, 1 % may be.",
+        "1 karar yetmiyor: üst sınır %95, en fazla %1 olmalı.",
+    ),
+    (
+        with_platform(old_writers=("process 3 (0.9)",)), Gate.WRITERS,
+        "1 process runs another release, the first is process 3 (0.9).",
+        "1 süreç başka bir sürümle çalışıyor, ilki process 3 (0.9).",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("facts", "gate", "english", "turkish"), SENTENCES)
+def test_figures_are_written_as_the_language_writes_them(
+    facts: GateFacts, gate: Gate, english: str, turkish: str
+) -> None:
+    assert told(facts, gate) == (english, turkish)
+
+
+def test_time_of_another_zone_is_told_in_utc() -> None:
+    zone = timezone(timedelta(hours=3))
+    facts = with_tenant(rehearsed_at=(NOW - HOUR).astimezone(zone))
+    assert told(facts, Gate.REHEARSAL)[0] == "The way back was rehearsed: 1 Jul 2026 11:00 UTC."
 
 
 @pytest.mark.parametrize(

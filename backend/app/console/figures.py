@@ -1,17 +1,13 @@
-"""How numbers, money and times look in a language. Pure; the only place where that is decided."""
+"""How numbers, money and times look on a page, as domain/figures.py has them. Pure."""
 
 from datetime import datetime
 from typing import Final
 
 from backend.app.console.text import Language, text
+from backend.app.domain import figures
+from backend.app.domain.figures import MONTHS, SEPARATORS
 from backend.app.domain.money import format_amount
 
-# (between thousands, before the decimals)
-SEPARATORS: Final[dict[Language, tuple[str, str]]] = {"en": (",", "."), "tr": (".", ",")}
-MONTHS: Final[dict[Language, tuple[str, ...]]] = {
-    "en": ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
-    "tr": ("Oca", "Şub", "Mar", "Nis", "May", "Haz", "Tem", "Ağu", "Eyl", "Eki", "Kas", "Ara"),
-}
 # A true minus sign: as wide as a digit where figures are tabular, and read as one.
 MINUS: Final = "−"
 MINUTE: Final = 60
@@ -44,7 +40,7 @@ def integer(number: int, *, language: Language) -> str:
 
 def minute(moment: datetime, *, language: Language) -> str:
     """A time to the minute, in UTC, such as 22 Nov 2026 05:25."""
-    return f"{moment.day} {MONTHS[language][moment.month - 1]} {moment.year} {moment:%H:%M}"
+    return figures.minute(moment, language=language)
 
 
 def exact(moment: datetime, *, language: Language) -> str:
