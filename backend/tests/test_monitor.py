@@ -141,6 +141,14 @@ async def test_second_rollback_of_a_tenant_takes_longer_and_pins_it(desk: Monito
         tenant_id,
     )
     assert lasts is True
+    (pin,) = [
+        hold
+        for decision in await desk.decisions(tenant_id)
+        for hold in decision["actions"]["holds"]
+        if hold["kind"] == "pin"
+    ]
+    assert pin["reasons"]["tr"].startswith("2 kez kendiliğinden geri dönüldü: ")
+    assert pin["reasons"]["en"].startswith("rolled back by itself 2 times: ")
     await ensure_derived_again(desk)
 
 

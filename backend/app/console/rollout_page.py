@@ -10,7 +10,7 @@ from litestar.datastructures import FormMultiDict
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from backend.app.console import render, rollout_charts, visit
+from backend.app.console import figures, render, rollout_charts, text, visit
 from backend.app.console.access import Page, may
 from backend.app.console.cookies import language_of
 from backend.app.console.live import live_of
@@ -202,12 +202,26 @@ async def _standing(request: AnyRequest, desk: RolloutDesk, *, tenant_id: UUID) 
 
 
 def gates_shown(gates: Sequence[GateResult], *, tenant_id: UUID, language: Language) -> list[dict[str, Any]]:
-    """Gates as the page tells them: name, whether met, one sentence each on what was found and what to do."""
-    documents = [gate_document(gate, tenant_id=tenant_id) for gate in gates]
-    return [
-        {**document, "text": document["text"][language], "remedy": document["remedy"][language]}
-        for document in documents
-    ]
+    """Gates as the page tells them: name, whether met, one sentence each on what was found and what to do.
+
+    is_told_below: the reason is long and stands with the hold on the same page, so that it is not in the sentence.
+    """
+    shown = []
+    for gate in gates:
+        document = gate_document(gate, tenant_id=tenant_id)
+        is_told_below = gate.gate is Gate.HOLDS and "reason" in gate.numbers
+        found = _held(gate, language=language) if is_told_below else document["text"][language]
+        remedy = document["remedy"][language]
+        shown.append({**document, "text": found, "remedy": remedy, "is_told_below": is_told_below})
+    return shown
+
+
+def _held(gate: GateResult, *, language: Language) -> str:
+    kind = text.text(language, f"hold.{gate.numbers['kind']}")
+    if gate.numbers["ends_at"] is None:
+        return text.text(language, "rollout.gate.held", kind=kind)
+    ends_at = figures.minute(datetime.fromisoformat(gate.numbers["ends_at"]), language=language)
+    return text.text(language, "rollout.gate.held_until", kind=kind, ends_at=ends_at)
 
 
 def _is_taken_anew(gate: GateResult) -> bool:

@@ -221,7 +221,7 @@ FROM (
             made.reason,
             jsonb_build_object(
                 'epoch', made.epoch, 'is_fenced', made.is_fenced, 'waited_ms', made.fence_waited_ms,
-                'waived', made.waived_gates, 'is_automatic', made.is_automatic
+                'waived', made.waived_gates, 'is_automatic', made.is_automatic, 'decision_id', made.decision_id
             ) AS detail
         FROM arbiter_changes AS made
         WHERE made.tenant_id = %(tenant_id)s AND (made.kind <> 'rehearsal' OR made.arbiter = 'legacy')
@@ -236,7 +236,7 @@ FROM (
             hold.kind,
             hold.placed_by,
             hold.reason,
-            jsonb_build_object('ends_at', hold.ends_at)
+            jsonb_build_object('ends_at', hold.ends_at, 'decision_id', hold.decision_id)
         FROM rollout_holds AS hold
         WHERE hold.tenant_id = %(tenant_id)s
         ORDER BY hold.id DESC
@@ -287,7 +287,17 @@ FROM (
             '',
             jsonb_build_object(
                 'trigger', decision.trigger, 'before', decision.verdict_before, 'is_rollback', decision.is_rollback,
-                'sentences', decision.evidence -> 'sentences'
+                'sentences', decision.evidence -> 'sentences', 'decision_id', decision.id,
+                'hold_id', (
+                    SELECT hold.id
+                    FROM rollout_holds AS hold
+                    WHERE
+                        hold.tenant_id = %(tenant_id)s
+                        AND hold.lifted_at IS NULL
+                        AND (hold.ends_at IS NULL OR hold.ends_at > clock_timestamp())
+                        AND hold.decision_id = decision.id
+                    LIMIT 1
+                )
             )
         FROM monitor_decisions AS decision
         WHERE decision.subject_kind = 'tenant' AND decision.subject = %(tenant_id)s::UUID::TEXT

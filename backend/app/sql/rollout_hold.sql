@@ -22,6 +22,7 @@ RETURNING
 
 -- name: list_active_holds
 -- What stands against enforcing a tenant: its own holds and those of the fleet; with tenant_id NULL, all there are.
+-- reasons: as the monitor's decision has them in each language, for a hold that it led to.
 SELECT
     hold.id,
     hold.kind,
@@ -30,7 +31,14 @@ SELECT
     hold.placed_by,
     hold.placed_at,
     hold.ends_at,
-    hold.decision_id
+    hold.decision_id,
+    (
+        SELECT planned.hold -> 'reasons'
+        FROM monitor_decisions AS decision
+        CROSS JOIN LATERAL jsonb_array_elements(decision.actions -> 'holds') AS planned (hold)
+        WHERE decision.id = hold.decision_id AND planned.hold ->> 'kind' = hold.kind
+        LIMIT 1
+    ) AS reasons
 FROM rollout_holds AS hold
 WHERE
     hold.lifted_at IS NULL

@@ -18,6 +18,7 @@ from backend.app.domain.monitor.bucket import Stream, Trigger
 from backend.app.domain.monitor.detection import AssessmentInput, find_worst
 from backend.app.domain.monitor.rollout_actions import Action, Recommendation, Step, recommend
 from backend.app.domain.monitor.rollout_sentences import Language, explain
+from backend.app.domain.rollout.flags import cut_reason
 
 # After the first automatic rollback; doubled by each further one.
 COOLDOWN_FIRST: Final = timedelta(hours=24)
@@ -38,6 +39,10 @@ STREAMS: Final[Mapping[Trigger, tuple[Stream, ...]]] = {
 # What writes nothing is begun without waiting for anybody.
 _LOOKS: Final = (Action.BACKFILL_DRY_RUN, Action.FORCED_BACKFILL_DRY_RUN, Action.CENSUS)
 LANGUAGES: Final[tuple[Language, ...]] = ("tr", "en")
+_PINNED: Final[Mapping[str, str]] = {
+    "tr": "{rollbacks} kez kendiliğinden geri dönüldü: {reason}",
+    "en": "rolled back by itself {rollbacks} times: {reason}",
+}
 
 
 class MonitorBusy(TemporarilyUnavailable):
@@ -170,12 +175,18 @@ class Situation:
 class HoldPlan:
     """What will forbid to enforce.
 
-    kind: hold, cooldown, pin or freeze, the last of the whole fleet. lasts None: until a person lifts it.
+    kind: hold, cooldown, pin or freeze, the last of the whole fleet. reasons: the whole of it in each language. lasts
+    None: until a person lifts it.
     """
 
     kind: str
-    reason: str
+    reasons: Mapping[str, str]
     lasts: timedelta | None = None
+
+    @property
+    def reason(self) -> str:
+        """The reason as it is kept with the hold; its readers are told it in their language."""
+        return cut_reason(self.reasons["en"])
 
     @property
     def is_of_fleet(self) -> bool:
@@ -187,6 +198,7 @@ class HoldPlan:
         return {
             "kind": self.kind,
             "reason": self.reason,
+            "reasons": dict(self.reasons),
             "lasts_seconds": None if self.lasts is None else self.lasts.total_seconds(),
         }
 
@@ -269,7 +281,7 @@ def decide(subject: Subject, assessments: Sequence[Assessment], situation: Situa
         automatic=combined.automatic if is_due else (),
         looks=_looks(combined) if is_due and worst.verdict.severity and not situation.is_sandbox else (),
         recommended=combined.recommended,
-        holds=_plan_holds(combined, worst, situation, reason=sentences["en"]) if is_due else (),
+        holds=_plan_holds(combined, worst, situation, reasons=sentences) if is_due else (),
         stops_promotion=combined.stops_promotion,
         sentences=sentences,
     )
@@ -307,7 +319,7 @@ def _looks(combined: Recommendation) -> tuple[Action, ...]:
 
 
 def _plan_holds(
-    combined: Recommendation, worst: Assessment, situation: Situation, *, reason: str
+    combined: Recommendation, worst: Assessment, situation: Situation, *, reasons: Mapping[str, str]
 ) -> tuple[HoldPlan, ...]:
     if situation.is_sandbox or worst.trigger is Trigger.T2:
         return ()
@@ -315,16 +327,20 @@ def _plan_holds(
     holds: list[HoldPlan] = []
     if Action.ROLLBACK in actions:
         rollbacks = situation.rollbacks_before + 1
-        holds.append(HoldPlan(kind="cooldown", reason=reason, lasts=cooldown_after(rollbacks)))
+        holds.append(HoldPlan(kind="cooldown", reasons=reasons, lasts=cooldown_after(rollbacks)))
         if rollbacks >= PIN_FROM:
-            holds.append(HoldPlan(kind="pin", reason=f"rolled back by itself {rollbacks} times: {reason}"))
+            again = {
+                language: _PINNED[language].format(rollbacks=rollbacks, reason=reason)
+                for language, reason in reasons.items()
+            }
+            holds.append(HoldPlan(kind="pin", reasons=again))
     elif Action.HOLD in actions:
-        holds.append(HoldPlan(kind="hold", reason=reason))
+        holds.append(HoldPlan(kind="hold", reasons=reasons))
     elif worst.observed is Verdict.LIGHT:
-        holds.append(HoldPlan(kind="hold", reason=reason, lasts=LIGHT_HOLD))
+        holds.append(HoldPlan(kind="hold", reasons=reasons, lasts=LIGHT_HOLD))
     is_epidemic = Action.ROLLBACK in actions and situation.others_rolled_back + 1 >= FREEZE_FROM
     if is_epidemic or Action.FREEZE_FLEET in actions:
-        holds.append(HoldPlan(kind="freeze", reason=reason))
+        holds.append(HoldPlan(kind="freeze", reasons=reasons))
     return tuple(holds)
 
 

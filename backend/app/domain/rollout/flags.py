@@ -103,6 +103,14 @@ def parse_reason(text: str, *, field: str = "reason") -> str:
     return reason
 
 
+def cut_reason(text: str) -> str:
+    """A reason of ours that fits: what is too long ends after a whole word, and says so by its last sign."""
+    if len(text) <= REASON_LENGTH_MAX:
+        return text
+    whole, space, _ = text[:REASON_LENGTH_MAX].rpartition(" ")
+    return (whole.rstrip(" ,;:") if space else text[: REASON_LENGTH_MAX - 1]) + "…"
+
+
 def ensure_settable(wish: SetFlag, *, now: datetime) -> None:
     """Return when such a value can exist. Raises FieldError naming what cannot be.
 

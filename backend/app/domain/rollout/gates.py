@@ -297,6 +297,7 @@ def _judge_holds(facts: GateFacts, _: datetime) -> _Judged:
                 "holds": len(facts.holds),
                 "kind": first.kind.value,
                 "reason": first.reason,
+                "reasons": {language.value: first.reason_in(language) for language in Language},
                 "ends_at": None if first.ends_at is None else first.ends_at.isoformat(timespec="seconds"),
                 "whole_fleet": first.tenant_id is None,
             },

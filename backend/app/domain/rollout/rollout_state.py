@@ -75,7 +75,10 @@ class TooManyTenants(AppError):
 
 
 class RolloutHold(NamedTuple):
-    """One hold, in the order of the query's columns. tenant_id None: the whole fleet."""
+    """One hold, in the order of the query's columns. tenant_id None: the whole fleet.
+
+    reasons: the whole reason in each language, where the monitor placed it; None of a person's and of one just written.
+    """
 
     id: UUID
     kind: HoldKind
@@ -85,6 +88,11 @@ class RolloutHold(NamedTuple):
     placed_at: datetime
     ends_at: datetime | None
     decision_id: UUID | None
+    reasons: Mapping[str, str] | None = None
+
+    def reason_in(self, language: str) -> str:
+        """Why, in a language where it is known in that, else as it was written."""
+        return (self.reasons or {}).get(language, self.reason)
 
 
 class AttestedCurrency(NamedTuple):

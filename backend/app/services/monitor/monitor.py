@@ -36,13 +36,14 @@ from backend.app.domain.monitor.monitor import (
     decide,
 )
 from backend.app.domain.monitor.thresholds import Thresholds
+from backend.app.domain.rollout.flags import cut_reason
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.monitor import monitor_repo, verdict_repo
 from backend.app.repositories.monitor.monitor_repo import Lease, LeaseLost
 from backend.app.services.monitor.monitor_inputs import Inputs
-from backend.app.services.monitor.monitor_writes import REASON_LENGTH_MAX, SYSTEM, AcknowledgedMeanwhile, Judged, write
+from backend.app.services.monitor.monitor_writes import SYSTEM, AcknowledgedMeanwhile, Judged, write
 
 log = structlog.get_logger()
 
@@ -335,7 +336,7 @@ class Monitor:
         try:
             change = await self._rollout.rollback(
                 tenant.id,
-                reason=decided.sentences["en"][:REASON_LENGTH_MAX],
+                reason=cut_reason(decided.sentences["en"]),
                 actor=SYSTEM,
                 decision_id=decision_id,
                 is_automatic=True,

@@ -22,7 +22,6 @@ from backend.app.services.rollout import rollout_holds
 log = structlog.get_logger()
 
 LOOK_JOB: Final = "monitor.look"
-REASON_LENGTH_MAX: Final = 500
 SYSTEM: Final = Actor(kind=ActorKind.SYSTEM, actor_id=None, label="monitor")
 
 
@@ -92,7 +91,7 @@ async def _place_holds(conn: Connection, subject: Subject, decided: Decided, *, 
             conn,
             HoldKind(plan.kind),
             None if plan.is_of_fleet else subject.tenant_id,
-            reason=plan.reason[:REASON_LENGTH_MAX],
+            reason=plan.reason,
             # From now on, whatever moment was looked at.
             until=None if plan.lasts is None else datetime.now(UTC) + plan.lasts,
             actor=SYSTEM,
