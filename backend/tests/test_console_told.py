@@ -2,14 +2,18 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 import httpx
 import pytest
 
+from backend.app.console import text, told
+from backend.app.console.text import Language
 from backend.app.domain.identity import Role
 from backend.app.domain.monitor.monitor import HoldPlan
+from backend.app.domain.payments.psp_event import StatusClass
 from backend.app.domain.rollout.flags import REASON_LENGTH_MAX, cut_reason
 from backend.app.repositories.database import Database as Pools
 from backend.tests import console_browser
@@ -126,3 +130,68 @@ def test_hold_keeps_the_short_reason_and_its_decision_the_whole() -> None:
     assert len(kept["reason"]) <= REASON_LENGTH_MAX
     assert kept["reason"].endswith("word…")
     assert kept["reasons"] == {"en": "word " * 150, "tr": "söz " * 150}
+
+
+def details_in_the_code() -> set[str]:
+    """Every fixed detail that a service or a rule writes about an event."""
+    app = Path(told.__file__).parent.parent
+    sources = [*(app / "services" / "payments").glob("*.py"), *(app / "domain" / "payments").glob("*.py")]
+    written = "\n".join(path.read_text("utf-8") for path in sorted(sources))
+    patterns = (
+        r'\b(?:Applied|Outcome|Plan)\([^)]*?\b(?:detail|last_error)="([^"]+)"',
+        r'applied_to\([^"()]*, "([^"]+)"\)',
+        r'_found\([^"()]*, "([^"]+)"\)',
+    )
+    return {found for pattern in patterns for found in re.findall(pattern, written)}
+
+
+def test_every_detail_of_a_webhook_has_words() -> None:
+    found = details_in_the_code()
+    assert {"known already", "no such payout", "pending at the provider", "another amount than was asked for"} <= found
+    assert {each for each in found if told.key_of(each) not in text.catalogue("en")} == set()
+
+
+@pytest.mark.parametrize(
+    ("detail", "turkish"),
+    [
+        ("known already", [("Zaten biliniyordu", False)]),
+        ("known already; success", [("Zaten biliniyordu", False), ("Başarılı", False)]),
+        ("paid", [("Ödendi", False)]),
+        ("stale_in_transit", [("Çok uzun süredir yolda", False)]),
+        ("failed after success", [("Başarılı iken Başarısız", False)]),
+        ("unknown: timeout", [("Sonuç bilinmiyor: timeout", False)]),
+        ("ledger refused: INSUFFICIENT_FUNDS", [("Defter reddetti: INSUFFICIENT_FUNDS", False)]),
+        ("OSError: <b>away</b>", [("OSError: <b>away</b>", True)]),
+        ("morning after night", [("morning after night", True)]),
+        # A word that the catalogue has for something else is none.
+        ("title", [("title", True)]),
+    ],
+)
+def test_detail_is_told_in_turkish_or_quoted(detail: str, turkish: list[tuple[str, bool]]) -> None:
+    assert [tuple(said) for said in told.told(detail, language="tr")] == turkish
+    assert not any(said.is_quoted for said in told.told(detail, language="en"))
+
+
+@pytest.mark.parametrize("status", StatusClass)
+@pytest.mark.parametrize("language", ["en", "tr"])
+def test_every_status_of_a_payment_has_a_word(status: StatusClass, language: Language) -> None:
+    (said,) = told.told(status.value, language=language)
+    assert said.words != status.value
+
+
+async def test_page_of_a_webhook_tells_its_detail_in_turkish(
+    http: httpx.AsyncClient, owner: Owner, desk: RolloutDesk
+) -> None:
+    reader = await console_browser.sign_in(http, owner, Role.OWNER, language="tr")
+    for detail, shown in (("known already", "Zaten biliniyordu"), ("odd <i>", '<q lang="en">odd &lt;i&gt;</q>')):
+        cursor = await owner.execute(
+            "INSERT INTO psp_events (id, provider, provider_event_id, signature_status, signature_result, state, "
+            "event_type, effect, detail, headers, body, body_sha256, body_size) VALUES (uuid_v7(), 'mockpsp', "
+            "gen_random_uuid()::TEXT, 'valid', 'valid', 'applied', 'payout.paid', 'nothing_new', %s, '{}', '', "
+            "''::BYTEA, 0) RETURNING id",
+            (detail,),
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        assert shown in (await reader.get(f"/webhooks/{row[0]}")).text
+        assert shown in (await reader.get("/webhooks")).text

@@ -3,7 +3,7 @@
 Everything is escaped where it is put into a page, whoever wrote it; there is no way around it in the templates.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from litestar import MediaType, Request, Response
 from litestar.datastructures import Cookie
 from litestar.response import Stream
 
-from backend.app.console import cookies, figures, navigation, text, visit
+from backend.app.console import cookies, figures, navigation, text, told, visit
 from backend.app.console.access import Page, may
 from backend.app.console.bundle import NODE_MODULES, SCRIPT, STATIC, STYLE, Bundle
 from backend.app.domain.csv_cells import file_name
@@ -97,6 +97,10 @@ class View:
         """The text of a code, `<family>.<code>`; the code itself when it has none, as with a provider's own."""
         key = f"{family}.{code}"
         return self.t(key) if text.has(self.language, key) else str(code)
+
+    def told(self, detail: str) -> Sequence[told.Said]:
+        """A stored detail, part by part, in the reader's language or as a quotation."""
+        return told.told(detail, language=self.language)
 
     def sentence(self, words: str) -> str:
         """Words as a sentence of its own, in the reader's language."""
