@@ -283,7 +283,7 @@ async def test_page_shows_what_they_did(http: httpx.AsyncClient, owner: Owner, t
     form = {"role": "recon", "seen_at": await seen_at(owner, other.admin_id)}
     await admin.send(f"/admins/{other.admin_id}/role", form)
     page = await admin.get(f"/admins/{admin.admin_id}")
-    assert "Role before: viewer → after: recon" in words(page)
+    assert "Role before: Viewer → after: Reconciliation" in words(page)
     assert f'href="/console/admins/{other.admin_id}"' in page.text
     assert f'href="/console/audit?actor={admin.admin_id}"' in page.text
 

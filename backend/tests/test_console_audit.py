@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from backend.app.console import audit
-from backend.app.domain.audit import Actor, ActorKind, AuditEntry
-from backend.app.domain.desk.audit_desk import Change, changes_of, first_id_at, last_id_before
+from backend.app.console import audit, changes, text
+from backend.app.domain.audit import Actor, ActorKind, AuditEntry, State
+from backend.app.domain.desk.audit_desk import Change, SeenDeed, changes_of, first_id_at, last_id_before
 from backend.app.domain.identity import Role
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Database as Pools
@@ -78,7 +78,7 @@ async def test_deed_is_shown_with_everything_that_is_known(
     for each in ("ada@example.com", "Console or API · 192.0.2.7", "Rejected", "Withdrawal", "request-1234"):
         assert each in said, each
     assert "the address is not theirs" in said
-    assert "State before: requested → after: rejected" in said
+    assert "State before: Needs review → after: Rejected" in said
     # What stayed as it was is no change.
     assert "Version" not in said
 
@@ -238,3 +238,74 @@ def test_days_bound_the_ids_that_are_read() -> None:
     assert first_id_at(moment).int >> 80 == milliseconds - 60_000
     assert last_id_before(moment).int >> 80 == milliseconds + 60_000
     assert first_id_at(datetime(1, 1, 2, tzinfo=UTC)).int == 0
+
+
+def deed(object_kind: str, before: State | None, after: State | None) -> SeenDeed:
+    return SeenDeed(
+        uuid4(), None, ActorKind.ADMIN, None, "somebody", "thing.done", object_kind, "1", None, before, after,
+        None, None, datetime(2026, 7, 1, tzinfo=UTC), None,
+    )  # fmt: skip
+
+
+SHOWN = [
+    # (kind of object, before, after, in English, in Turkish), each as (name, before, after)
+    ("tenant", {"arbiter": "legacy", "epoch": 0}, {"arbiter": "ledger", "epoch": 1_234, "is_fenced": True},
+     [("Arbiter", "Legacy balance", "Ledger"), ("Epoch", "0", "1,234"), ("Behind the fence", None, "yes")],
+     [("Karar veren", "Eski bakiye", "Defter"), ("Dönem", "0", "1.234"), ("Çit arkasında", None, "evet")]),
+    ("player", None, {"currency": "TRY", "legacy_held_minor": 123_456},
+     [("Currency", None, "TRY"), ("Held, legacy", None, "1,234.56 TRY")],
+     [("Para birimi", None, "TRY"), ("Bekletilen, eski bakiye", None, "1.234,56 TRY")]),
+    # Of no known currency the unit is named.
+    ("player", {"held_minor": 5}, {"held_minor": 123_456},
+     [("Held", "5 minor units", "123,456 minor units")],
+     [("Bekletilen", "5 en küçük birim", "123.456 en küçük birim")]),
+    ("backfill", None, {"opened_available_minor_JPY": 1_500, "scanned": 7},
+     [("Opened with, available, JPY", None, "1,500 JPY"), ("Looked at", None, "7")],
+     [("Açılan, kullanılabilir, JPY", None, "1.500 JPY"), ("Bakılan", None, "7")]),
+    ("rollout_hold", None, {"kind": "cooldown", "whole_fleet": False, "ends_at": "2026-07-01T12:00:00+00:00"},
+     [("Kind", None, "Cooldown"), ("All tenants", None, "no"), ("Ends", None, "1 Jul 2026 12:00 UTC")],
+     [("Tür", None, "Soğuma"), ("Bütün kiracılar", None, "hayır"), ("Biter", None, "1 Tem 2026 12:00 UTC")]),
+    ("finding", {"status": "OPEN"}, {"status": "RESOLVED"},
+     [("State", "Open", "Resolved")], [("Durum", "Açık", "Çözüldü")]),
+    ("finding", None, {"effect": "nothing_new", "detail": "known already"},
+     [("Effect", None, "Nothing new"), ("Outcome", None, "Known already")],
+     [("Etki", None, "Yeni bir şey yok"), ("Ayrıntı", None, "Zaten biliniyordu")]),
+    ("monitor_decision", {"verdict": "ok"}, {"verdict": "high", "automatic": "hold, census"},
+     [("Verdict", "Normal", "High"), ("Done by itself", None, "Hold the tenant, Take a census")],
+     [("Hüküm", "Olağan", "Yüksek"), ("Kendiliğinden yapılan", None, "Kiracıyı beklet, Sayım yap")]),
+    ("flag", {"value": None}, {"value": False, "holder": "<i>"},
+     [("Value", None, "off"), ("For", None, "<i>")], [("Değer", None, "kapalı"), ("Kimin için", None, "<i>")]),
+    # What nobody has heard of stays as it is, and so does a code that is new.
+    ("thing", None, {"legacy_odd": "x_y", "verdict": "mild", "since": "yesterday"},
+     [("legacy_odd", None, "x_y"), ("Verdict", None, "mild"), ("Since", None, "yesterday")],
+     [("legacy_odd", None, "x_y"), ("Hüküm", None, "mild"), ("Başlangıcı", None, "yesterday")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "before", "after", "english", "turkish"), SHOWN)
+def test_changes_are_told_in_words(
+    kind: str, before: State | None, after: State | None, english: list[Any], turkish: list[Any]
+) -> None:
+    for language, expected in (("en", english), ("tr", turkish)):
+        found = changes.shown(deed(kind, before, after), language=language)  # type: ignore[arg-type]
+        assert [(each.name, each.before, each.after) for each in found] == expected
+
+
+@pytest.mark.parametrize("family", sorted({*changes.FAMILIES.values(), *changes.FAMILIES_OF_OBJECTS.values()}))
+def test_words_of_codes_are_in_the_catalogue(family: str) -> None:
+    assert any(key.startswith(f"{family}.") for key in text.catalogue("en"))
+
+
+async def test_unknown_name_is_code_and_what_we_wrote_ourselves_is_no_quotation_of_a_person(
+    http: httpx.AsyncClient, owner: Owner, pools: Pools, tenant_id: UUID
+) -> None:
+    await write(pools, tenant_id, kind=ActorKind.SYSTEM, reason="a sentence; of ours", after={"never_heard_of": 1})
+    await write(pools, tenant_id, kind=ActorKind.SYSTEM, reason="the run did not find it any more")
+    await write(pools, tenant_id, reason="theirs")
+    page = (
+        await (await console_browser.sign_in(http, owner, Role.VIEWER, tenant_id, language="tr")).get("/audit")
+    ).text
+    assert "<dt><code>never_heard_of</code></dt>" in page
+    assert '<q lang="en">a sentence; of ours</q>' in page
+    assert "Koşum bunu artık bulmadı" in page
+    assert '<q class="reason">theirs</q>' in page

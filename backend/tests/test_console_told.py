@@ -185,10 +185,10 @@ async def test_page_of_a_webhook_tells_its_detail_in_turkish(
     reader = await console_browser.sign_in(http, owner, Role.OWNER, language="tr")
     for detail, shown in (("known already", "Zaten biliniyordu"), ("odd <i>", '<q lang="en">odd &lt;i&gt;</q>')):
         cursor = await owner.execute(
-            "INSERT INTO psp_events (id, provider, provider_event_id, signature_status, signature_result, state, "
-            "event_type, effect, detail, headers, body, body_sha256, body_size) VALUES (uuid_v7(), 'mockpsp', "
-            "gen_random_uuid()::TEXT, 'valid', 'valid', 'applied', 'payout.paid', 'nothing_new', %s, '{}', '', "
-            "''::BYTEA, 0) RETURNING id",
+            "INSERT INTO psp_events (id, provider, account_id, provider_event_id, signature_status, signature_result, "
+            "state, event_type, effect, detail, headers, body, body_sha256, body_size, received_at) VALUES (uuid_v7(), "
+            "'mockpsp', 'told', gen_random_uuid()::TEXT, 'valid', 'valid', 'applied', 'payout.paid', 'nothing_new', "
+            "%s, '{}', '', ''::BYTEA, 0, now()) RETURNING id",
             (detail,),
         )
         row = await cursor.fetchone()

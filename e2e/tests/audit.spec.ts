@@ -21,7 +21,7 @@ test("what was done to a withdrawal is found by its id, with why, and leads back
   await expect(deed).toHaveCount(1);
   await expect(deed).toContainText(service().tenants.demo.people.finance.email);
   await expect(deed).toContainText("127.0.0.1");
-  await expect(deed).toContainText(/State\s+before: requested\s*→\s*after: rejected/);
+  await expect(deed).toContainText(/State\s+before: Needs review\s*→\s*after: Rejected/);
   await expect(page).toHaveURL(new RegExp(`object_id=${id}`));
   await deed.getByRole("link").last().click();
   await desk.expectState("Rejected");

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,13 +10,13 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from backend.app.console import render, visit
+from backend.app.console import changes, render, visit
 from backend.app.console.access import Page
 from backend.app.console.admins import parse_role
 from backend.app.console.audit import shown_at
+from backend.app.console.cookies import language_of
 from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
-from backend.app.domain.desk.audit_desk import changes_of
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import Role
 from backend.app.domain.people.admin import AdminNotFound, ChangeAdmin
@@ -163,7 +164,7 @@ async def _show(
         is_oneself=detail.person.id == session.admin.admin_id,
         roles=TENANT_ROLES,
         refusal=refusal,
-        changes_of=changes_of,
+        changes_of=partial(changes.shown, language=language_of(request)),
         shown_at=shown_at,
         is_everywhere=session.admin.scope_tenant_id is None,
         password_length=(PASSWORD_LENGTH_MIN, PASSWORD_LENGTH_MAX),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,13 +10,14 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.response import Stream
 
-from backend.app.console import render, text, visit
+from backend.app.console import changes, render, text, visit
 from backend.app.console.access import Page
+from backend.app.console.cookies import language_of
 from backend.app.console.list_filter import FieldReader, Fields, day_begins, day_ends, place_of, plain
 from backend.app.console.visit import page
 from backend.app.domain.audit import AuditFilter
 from backend.app.domain.csv_cells import write_pages
-from backend.app.domain.desk.audit_desk import CSV_HEADER, SeenDeed, changes_of, csv_row
+from backend.app.domain.desk.audit_desk import CSV_HEADER, SeenDeed, csv_row
 from backend.app.services.audit import Audit
 
 AnyRequest = Request[Any, Any, Any]
@@ -59,7 +61,7 @@ async def list_deeds(request: AnyRequest, audit: NamedDependency[Audit]) -> Resp
         is_later_page=before_id is not None,
         actions=actions_by_object(),
         shown_at=shown_at,
-        changes_of=changes_of,
+        changes_of=partial(changes.shown, language=language_of(request)),
         is_everywhere=scope is None,
     )
 

@@ -22,7 +22,9 @@ class Said(NamedTuple):
 
 def told(detail: str, *, language: Language) -> Sequence[Said]:
     """The parts of a stored detail, each in the reader's language or else as a quotation."""
-    return [_part(part, language) for part in detail.split(SEPARATOR)]
+    parts = [_part(part, language) for part in detail.split(SEPARATOR)]
+    # A sentence may have semicolons of its own: what is not known in any part is one quotation.
+    return [Said(detail, is_quoted=True)] if all(part.is_quoted for part in parts) else parts
 
 
 def key_of(part: str) -> str:
