@@ -368,8 +368,13 @@ async def test_bulk_shows_the_sums_first_and_then_every_result(counter: Counter)
     await desk.done(gone, "reject")
     first = await bulk(counter, "approve", chosen)
     assert first.status_code == 200
-    assert "USD 70.00" in words(first)
-    assert words(first).count("Will be refused") == 1
+    # Only what can be done is counted and summed, and the rest is told with its reason.
+    assert "Approve: 2 withdrawals" in words(first)
+    assert "USD 65.00" in words(first)
+    assert "1 cannot be done and is left out It changed since it was chosen: 1" in words(first)
+    left = re.findall(r'type="hidden" name="tx" value="([^":]+):', first.text)
+    assert sorted(left) == sorted([str(good), str(large)])
+    assert " disabled" not in first.text
     assert await desk.state(good) == "requested", "nothing is done before it is confirmed"
     fields = dict(re.findall(r'<input type="hidden" name="(step|key|back)" value="([^"]*)"', first.text))
     assert fields["step"] == "confirmed"
@@ -380,6 +385,32 @@ async def test_bulk_shows_the_sums_first_and_then_every_result(counter: Counter)
         assert "somebody changed it since you looked" in words(done)
     states = [await desk.state(tx_id) for tx_id in (good, large, gone)]
     assert states == ["approved", "awaiting_second_approval", "rejected"]
+    await assert_sound(desk.owner, desk.tenant_id)
+
+
+async def test_bulk_of_what_cannot_be_done_has_no_button_and_does_nothing(counter: Counter) -> None:
+    desk = counter.desk
+    paid, mine = await desk.into("approved"), await desk.request(55_00)
+    assert (await counter.finance.send(f"{LIST}/bulk", {
+        "action": "approve", "tx": [f"{mine}:1"], "step": "confirmed", "key": new_key()
+    })).status_code == 200  # fmt: skip
+    states = [await desk.state(tx_id) for tx_id in (paid, mine)]
+    assert states == ["approved", "awaiting_second_approval"]
+    cursor = await desk.owner.execute("SELECT id, version FROM withdrawals WHERE id = ANY(%s)", ([paid, mine],))
+    chosen = [f"{tx_id}:{version}" for tx_id, version in await cursor.fetchall()]
+    asked = await bulk(counter, "approve", chosen)
+    said = words(asked)
+    assert "Approve: 0 withdrawals" in said
+    assert "None of these can be done" in said
+    assert "Its state does not allow it: 1" in said
+    assert "Two different people have to approve, and you approved first: 1" in said
+    assert "In all" not in said
+    assert re.search(r'<button class="btn btn-primary" type="submit" disabled>', asked.text)
+    assert 'name="tx"' not in asked.text
+    # A crafted confirmation does no harm either.
+    done = await bulk(counter, "approve", chosen, step="confirmed", key=new_key())
+    assert "0 of 2 were done." in words(done)
+    assert [await desk.state(tx_id) for tx_id in (paid, mine)] == states
     await assert_sound(desk.owner, desk.tenant_id)
 
 

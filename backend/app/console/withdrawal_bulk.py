@@ -1,5 +1,6 @@
 """The same for many withdrawals: first what it would mean, then each on its own, and what became of each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -46,7 +47,7 @@ async def post_bulk(
     finance: NamedDependency[Finance],
     withdrawal_desk: NamedDependency[WithdrawalDesk],
 ) -> Response[Any]:
-    """Asks to confirm, with the sums; confirmed, does each in a transaction of its own and shows every result."""
+    """Asks to confirm, with the sums of what can be done; confirmed, does each on its own and shows every result."""
     chosen = await _read(request)
     admin = visit.admin_of(request)
     found = await withdrawal_desk.list_by_id(admin.scope_tenant_id, withdrawal_ids=list(chosen.versions))
@@ -54,16 +55,23 @@ async def post_bulk(
         "chosen": chosen,
         "withdrawals": found.withdrawals,
         "people": found.people,
-        "sums": sums_of(found.withdrawals),
         "needs_reason": chosen.action in REASON_NEEDED,
     }
     if (await request.form()).get("step") != "confirmed" or (chosen.action in REASON_NEEDED and not chosen.reason):
-        allowed = {
-            withdrawal.id: chosen.action in finance.allowed_actions(withdrawal, admin_id=admin.admin_id)
-            and withdrawal.version == chosen.versions[withdrawal.id]
+        against = {
+            withdrawal.id: speaks_against(withdrawal, chosen, finance=finance, admin_id=admin.admin_id)
             for withdrawal in found.withdrawals
         }
-        return await render.show(request, "withdrawals/bulk_confirm.html", **values, allowed=allowed)
+        possible = [withdrawal for withdrawal in found.withdrawals if against[withdrawal.id] is None]
+        return await render.show(
+            request,
+            "withdrawals/bulk_confirm.html",
+            **values,
+            against=against,
+            possible=possible,
+            sums=sums_of(possible),
+            left_out=Counter(key for key in against.values() if key is not None),
+        )
     deeds = [
         Deed(
             withdrawal_id=withdrawal.id,
@@ -86,6 +94,17 @@ async def post_bulk(
     return await render.show(
         request, "withdrawals/bulk_results.html", **values, results=results, current=current, done=done
     )
+
+
+def speaks_against(withdrawal: FinanceWithdrawal, chosen: Chosen, *, finance: Finance, admin_id: UUID) -> str | None:
+    """Why it would be refused as things stand, by the key of its text; None when it can be done."""
+    if withdrawal.version != chosen.versions[withdrawal.id]:
+        return "bulk.changed"
+    if chosen.action in finance.allowed_actions(withdrawal, admin_id=admin_id):
+        return None
+    refused = dict(finance.refused_actions(withdrawal, admin_id=admin_id))
+    refusal = refused.get(chosen.action)
+    return "bulk.state" if refusal is None else f"refusal.{refusal.error_code}"
 
 
 def sums_of(withdrawals: Sequence[FinanceWithdrawal]) -> dict[str, int]:
