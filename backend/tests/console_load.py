@@ -63,16 +63,16 @@ _STATEMENTS: Final = (
     at, at, %(tenant_id)s
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
-    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, next_check_at,
+    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, provider_ref, next_check_at,
     idempotency_key, request_hash, created_at, updated_at)
     SELECT gen_random_uuid(), %(tenant_id)s, loaded.id, 500, 'USD', CASE WHEN made.n %% 999 = 0 THEN 'pending_provider'
-    ELSE 'completed' END, 'card', 'mockpsp', CASE WHEN made.n %% 999 = 0 THEN now() END, 'd' || made.n, '', at, at
+    ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n, CASE WHEN made.n %% 999 = 0 THEN now() END, 'd' || made.n, '', at, at
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
     """INSERT INTO payout_attempts (tenant_id, player_id, withdrawal_id, number, provider, account_id, amount, currency,
-    state, created_at, state_at, next_check_at)
+    state, provider_ref, created_at, state_at, next_check_at)
     SELECT tenant_id, player_id, id, 1, 'mockpsp', 'acc', amount, currency,
-    CASE WHEN hashtext(id::TEXT) %% 500 = 0 THEN 'unknown' ELSE 'paid' END, created_at, created_at,
+    CASE WHEN hashtext(id::TEXT) %% 500 = 0 THEN 'unknown' ELSE 'paid' END, 'ref-' || id, created_at, created_at,
     CASE WHEN hashtext(id::TEXT) %% 500 = 0 THEN now() END
     FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state IN ('paid', 'failed')""",
     """INSERT INTO psp_events (id, provider, account_id, provider_event_id, signature_status, signature_result, state,
@@ -119,6 +119,10 @@ _STATEMENTS: Final = (
     FROM generate_series(1, 7 * 1440) AS n, unnest(ARRAY['mockpsp', 'another', 'third']) AS provider""",
     """INSERT INTO psp_accounts (account_id, tenant_id, provider) SELECT 'loaded-' || %(mark)s, %(tenant_id)s,
     'mockpsp'""",
+    """INSERT INTO monitor_verdicts (subject_kind, subject, trigger, tenant_id, verdict, since, evaluated_at, latches,
+    assessments, sentences, actions, score)
+    SELECT 'tenant', %(tenant_id)s::UUID::TEXT, 'T3', %(tenant_id)s, 'high', now(), now(), '{}', '[]',
+    '{"en": "seen", "tr": "görüldü"}', '{}', 1""",
     """INSERT INTO monitor_decisions (subject_kind, subject, tenant_id, trigger, verdict_before, verdict, actions,
     is_automatic, is_rollback, evidence, thresholds, detector_version, lease_token, decided_at)
     SELECT 'tenant', %(tenant_id)s::UUID::TEXT, %(tenant_id)s, 'T3', 'ok', 'light', '{}', FALSE, FALSE,
@@ -161,6 +165,8 @@ class Load:
     run_id: UUID
     adjustment_id: UUID
     event_id: UUID
+    hold_id: UUID
+    backfill_id: UUID
 
 
 async def load(
@@ -185,13 +191,15 @@ async def load(
         "(SELECT id FROM reconciliation_findings WHERE tenant_id = %(tenant_id)s AND status = 'OPEN' LIMIT 1), "
         "(SELECT id FROM reconciliation_runs WHERE tenant_id = %(tenant_id)s LIMIT 1), "
         "(SELECT id FROM ledger_adjustments WHERE tenant_id = %(tenant_id)s LIMIT 1), "
-        "(SELECT id FROM psp_events WHERE tenant_id = %(tenant_id)s AND state = 'applied' LIMIT 1) "
+        "(SELECT id FROM psp_events WHERE tenant_id = %(tenant_id)s AND state = 'applied' LIMIT 1), "
+        "(SELECT id FROM rollout_holds WHERE tenant_id = %(tenant_id)s LIMIT 1), "
+        "(SELECT id FROM backfill_runs WHERE tenant_id = %(tenant_id)s LIMIT 1) "
         "FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state = 'paid' LIMIT 1",
         {"tenant_id": tenant_id},
     )
     row = await cursor.fetchone()
     assert row is not None
-    player_id, withdrawal_id, finding_id, run_id, adjustment_id, event_id = row
+    player_id, withdrawal_id, finding_id, run_id, adjustment_id, event_id, hold_id, backfill_id = row
     return Load(
         tenant_id=tenant_id,
         player_id=player_id,
@@ -200,4 +208,6 @@ async def load(
         run_id=run_id,
         adjustment_id=adjustment_id,
         event_id=event_id,
+        hold_id=hold_id,
+        backfill_id=backfill_id,
     )

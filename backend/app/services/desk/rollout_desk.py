@@ -117,7 +117,7 @@ class RolloutDesk:
             return await rollout_holds.place(conn, HoldKind.HOLD, tenant_id, reason=reason, until=until, actor=actor)
 
     async def find_hold(self, scope_tenant_id: UUID | None, *, hold_id: UUID) -> HoldDetail:
-        """A hold, also one that is over. Raises HoldNotFound; what holds the fleet is nobody's who looks at a tenant."""
+        """A hold, also one that is over. Raises HoldNotFound; the fleet's are nobody's who looks at one tenant."""
         async with self._database.connection() as conn:
             hold = await rollout_desk_repo.find_hold(conn, scope_tenant_id, hold_id=hold_id)
         if hold is None:
