@@ -63,10 +63,11 @@ _STATEMENTS: Final = (
     at, at, %(tenant_id)s
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
-    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, provider_ref, next_check_at,
-    idempotency_key, request_hash, created_at, updated_at)
+    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, provider_ref,
+    next_check_at, idempotency_key, request_hash, created_at, updated_at)
     SELECT gen_random_uuid(), %(tenant_id)s, loaded.id, 500, 'USD', CASE WHEN made.n %% 999 = 0 THEN 'pending_provider'
-    ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n, CASE WHEN made.n %% 999 = 0 THEN now() END, 'd' || made.n, '', at, at
+    ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n,
+    CASE WHEN made.n %% 999 = 0 THEN now() END, 'd' || made.n, '', at, at
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * INTERVAL '1 minute' AS at) AS moment""",
     """INSERT INTO payout_attempts (tenant_id, player_id, withdrawal_id, number, provider, account_id, amount, currency,

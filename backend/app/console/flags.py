@@ -5,7 +5,7 @@ What decides who judges money is not set here: the page leads to the flip, which
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from litestar import Request, Response
@@ -16,7 +16,7 @@ from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.rollout_page import ensure_confirmed, tenant_id_of
 from backend.app.console.visit import action, page
-from backend.app.domain.desk.audit_desk import changes_of
+from backend.app.domain.audit import AuditEvent
 from backend.app.domain.desk.flag_desk import VALUES, FlagDetail
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.rollout.flags import Flag, FlagScope, SetFlag, parse_flag, parse_reason
@@ -30,6 +30,17 @@ Form = Mapping[str, str]
 HOURS: Final = ("", "1", "6", "24", "168")
 # A value of shadow writing ends only by writing again; the form says so where it can be chosen.
 ENDS_ONLY_OFF: Final = frozenset({Flag.LEDGER_SHADOW_WRITE})
+
+
+class Past(NamedTuple):
+    """A time that the flag was set: the value before and after, None where it was left to the levels below."""
+
+    at: datetime
+    by: str
+    reason: str | None
+    before: bool | None
+    after: bool | None
+    until: datetime | None
 
 
 class FlagNotSetHere(AppError):
@@ -182,9 +193,25 @@ async def _show(
         ends_only_off=detail.flag in ENDS_ONLY_OFF,
         providers=PROVIDERS if detail.flag is FLAG_OF_PROVIDERS and detail.tenant_id is None else (),
         confirmed_by=detail.tenant_name or detail.flag.value,
-        changes_of=changes_of,
+        past=[_past(deed) for deed in detail.history],
         refusal=refusal,
         typed=typed or {},
+    )
+
+
+def _past(deed: AuditEvent) -> Past:
+    before, after = (
+        value if isinstance(value := (state or {}).get("value"), bool) else None
+        for state in (deed.state_before, deed.state_after)
+    )
+    until = (deed.state_after or {}).get("expires_at")
+    return Past(
+        at=deed.recorded_at,
+        by=deed.actor_label,
+        reason=deed.reason,
+        before=before,
+        after=after,
+        until=datetime.fromisoformat(until) if isinstance(until, str) else None,
     )
 
 
