@@ -122,6 +122,10 @@ test("what others are shown breaks none", async ({ people }) => {
     for (const deed of await owner.locator("details.deed > summary").all()) await deed.click();
     await expectAccessible(owner);
   }
+  for (const path of ["tenants/flags", `rollout/verdicts/tenant/${service().tenants["demo-drift"].id}/T3`]) {
+    await owner.goto(`/console/${path}`);
+    await expectAccessible(owner);
+  }
   const viewer = await people.signedIn("viewer");
   await viewer.goto("/console/withdrawals");
   await expectAccessible(viewer);
