@@ -83,9 +83,11 @@ test("a verdict is acknowledged, and everybody of the tenant sees by whom", asyn
   await rollout.open(drift.id);
   // The planted drift is what the monitor warns of.
   const verdict = owner.getByRole("region", { name: "Verdicts and what to do" }).getByRole("listitem").filter({ hasText: "T3" }).first();
-  await verdict.getByRole("link", { name: "Acknowledge" }).click();
+  // The monitor looks twice a minute, and the page refreshes itself.
+  test.slow();
+  await verdict.getByRole("link", { name: "Acknowledge" }).click({ timeout: 60_000 });
   await expect(owner.getByText("Not yet. Until somebody does")).toBeVisible();
-  await owner.getByLabel("Note").fill("the import of May, ticket 4711");
+  await owner.getByRole("textbox", { name: "Note" }).fill("the import of May, ticket 4711");
   // By the keyboard: from the note to the button, and on.
   await owner.keyboard.press("Tab");
   await owner.keyboard.press("Enter");
