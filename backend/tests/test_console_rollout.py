@@ -342,10 +342,10 @@ async def test_fleets_hold_is_lifted_by_who_sees_all(
         page = await boss.get(shown)
         assert f'href="/console{path}"' in page.text
         assert "two tenants &lt;i&gt;went&lt;/i&gt; back" in page.text
-    page = words(await boss.get(path))
-    assert "Freeze ‖ Stands" in page
-    assert ACTOR.label in page
-    assert "Every tenant can be enforced again when its own gates are met" in page
+    told = words(await boss.get(path))
+    assert "Freeze ‖ Stands" in told
+    assert ACTOR.label in told
+    assert "Every tenant can be enforced again when its own gates are met" in told
 
     viewer = await console_browser.sign_in(http, desk.owner, Role.VIEWER, tenant_id)
     seen = await viewer.get("/rollout")
@@ -368,6 +368,7 @@ async def test_fleets_hold_is_lifted_by_who_sees_all(
     assert "This hold is over already." in words(late)
     assert f"Lifted by {boss.email}" in words(late)
     assert "the cause is known" in words(late)
+    assert f'href="/console{path}"' in (await boss.get("/audit", object_id=fleet_hold)).text
     cursor = await desk.owner.execute(
         "SELECT action, actor_label, reason FROM audit_events WHERE object_id = %s ORDER BY id", (str(fleet_hold),)
     )

@@ -128,7 +128,7 @@ ORDER BY asked.id, kept.trigger, kept.subject
 LIMIT %(limit)s;
 
 -- name: find_standing
--- One verdict as it stands, with what its subject is called.
+-- One verdict of a tenant, or of anybody when tenant_id is NULL, as it stands; with what its subject is called.
 SELECT
     kept.tenant_id,
     kept.subject_kind,
@@ -148,7 +148,11 @@ SELECT
     coalesce(tenant.name, kept.subject) AS name
 FROM monitor_verdicts AS kept
 LEFT JOIN tenants AS tenant ON tenant.id = kept.tenant_id
-WHERE kept.subject_kind = %(subject_kind)s AND kept.subject = %(subject)s AND kept.trigger = %(trigger)s;
+WHERE
+    kept.subject_kind = %(subject_kind)s
+    AND kept.subject = %(subject)s
+    AND kept.trigger = %(trigger)s
+    AND (%(tenant_id)s::UUID IS NULL OR kept.tenant_id = %(tenant_id)s);
 
 -- name: find_hold
 -- One hold of a tenant, or of anybody and of the fleet when tenant_id is NULL; also one that is over.

@@ -110,11 +110,12 @@ async def list_standing(conn: Connection, tenant_ids: Sequence[UUID]) -> dict[UU
 
 
 async def find_standing(
-    conn: Connection, *, kind: SubjectKind, subject: str, trigger: Trigger
+    conn: Connection, tenant_id: UUID | None, *, kind: SubjectKind, subject: str, trigger: Trigger
 ) -> tuple[Standing, UUID | None, str] | None:
-    """One verdict, the tenant that it is about, and what its subject is called; None for none."""
+    """A verdict of a tenant, or any when it is None; whose it is, and what its subject is called."""
     cursor = await conn.execute(
-        SQL.find_standing, {"subject_kind": kind.value, "subject": subject, "trigger": trigger.value}
+        SQL.find_standing,
+        {"tenant_id": tenant_id, "subject_kind": kind.value, "subject": subject, "trigger": trigger.value},
     )
     row = await cursor.fetchone()
     return None if row is None else (_standing(row[:-1]), row[0], row[-1])

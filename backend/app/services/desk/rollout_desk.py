@@ -129,8 +129,10 @@ class RolloutDesk:
     ) -> VerdictDetail:
         """A verdict, and who took note when. Raises VerdictNotFound; a provider's is nobody's who looks at a tenant."""
         async with self._database.connection() as conn:
-            found = await rollout_desk_repo.find_standing(conn, kind=kind, subject=subject, trigger=trigger)
-            if found is None or (scope_tenant_id is not None and found[1] != scope_tenant_id):
+            found = await rollout_desk_repo.find_standing(
+                conn, scope_tenant_id, kind=kind, subject=subject, trigger=trigger
+            )
+            if found is None:
                 raise VerdictNotFound
             standing, tenant_id, name = found
             return VerdictDetail(
