@@ -102,6 +102,7 @@ test("forms that come before a deed break none", async ({ people }) => {
 });
 
 test("what others are shown breaks none", async ({ people }) => {
+  test.slow();
   const owner = await people.signedIn("owner");
   await owner.goto("/console/tenant");
   await expectAccessible(owner);
