@@ -67,7 +67,8 @@ _MONEY: Final = (
     """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, provider_ref,
     next_check_at, idempotency_key, request_hash, created_at, updated_at)
     SELECT pg_temp.id_at(at), %(tenant_id)s, loaded.id, 500, loaded.currency, CASE WHEN made.n %% 999 = 0
-    THEN 'pending_provider' ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n, CASE WHEN made.n %% 999 = 0 THEN now() END,
+    THEN 'pending_provider' ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n,
+    CASE WHEN made.n %% 999 = 0 THEN now() END,
     'd' || made.n, '', at, at
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * (INTERVAL '90 days' / %(withdrawals)s) AS at) AS moment""",

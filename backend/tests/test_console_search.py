@@ -15,7 +15,7 @@ from backend.app.domain.identity import Role
 from backend.tests import api_client, console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import Browser, words
-from backend.tests.console_load import Load, load
+from backend.tests.console_load import Load, Scale, load
 from backend.tests.factories import Owner, connect_owner, make_player, make_tenant
 
 NOTHING: Final = "/console/players?q="
@@ -59,6 +59,21 @@ def backfill_place(run_id: UUID) -> str:
     return f"/console/backfill?before={UUID(int=run_id.int + 1)}#run-{run_id}"
 
 
+# A little of everything is enough to be found.
+SCALE: Final = Scale(
+    players=20,
+    transactions=40,
+    withdrawals=200,
+    events=200,
+    statement_items=40,
+    audit_events=200,
+    findings=200,
+    runs=20,
+    adjustments=20,
+    rejects=5,
+)
+
+
 @pytest.fixture(scope="module")
 async def place(server: Any) -> AsyncIterator[tuple[httpx.AsyncClient, Owner]]:
     """An application on a database of its own: a load counts deliveries of all tenants."""
@@ -81,7 +96,7 @@ def http(place: tuple[httpx.AsyncClient, Owner]) -> httpx.AsyncClient:
 @pytest.fixture(scope="module")
 async def things(owner: Owner) -> Things:
     tenant_id = await make_tenant(owner)
-    here = await load(owner, tenant_id, players=20, withdrawals=200, transactions=40, findings=200)
+    here = await load(owner, tenant_id, SCALE)
     row = await one(
         owner,
         "SELECT event.provider_event_id, event.account_id, (SELECT id FROM backfill_requests WHERE tenant_id = %(id)s "

@@ -346,6 +346,8 @@ async def test_traffic_keeps_queues_at_their_size_and_leaves_alone_whom_it_must(
         acts = sum([await traffic.step(datetime.now(UTC)) for _ in range(ACTS)])
     await mismatches.drain(deadline_seconds=5)
     assert acts > ACTS / 2
+    # Refusals that pile up are what the monitor looks for, and differences as well: traffic adds neither.
+    assert await rows(owner, "SELECT count(*) FROM ledger_refusals WHERE idempotency_key LIKE 'live-%%'") == [(0,)]
     assert await rows(owner, unopened) + await rows(owner, tour, addresses) == before
     for tenant_id in (seeded.ready_id, seeded.drift_id):
         queues = dict(
