@@ -10,11 +10,15 @@ from backend.tests.console_load import Load
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One address of the console; the path's gaps are filled with what exists."""
+    """One address of the console; the path's gaps are filled with what exists.
+
+    is_of_all: about all tenants, so not there while one of them is chosen.
+    """
 
     path: str
     page: Page
     is_form: bool = False
+    is_of_all: bool = False
 
 
 PLACES: Final = (
@@ -108,8 +112,8 @@ PLACES: Final = (
     Place(path="/tenants/{tenant}/name", page=Page.TENANT_DEEDS, is_form=True),
     Place(path="/tenants/{tenant}/flags/{flag}", page=Page.FLAGS),
     Place(path="/tenants/{tenant}/flags/{flag}", page=Page.FLAG_DEEDS, is_form=True),
-    Place(path="/tenants/flags", page=Page.FLAGS),
-    Place(path="/tenants/flags/{flag}", page=Page.FLAGS),
+    Place(path="/tenants/flags", page=Page.FLAGS, is_of_all=True),
+    Place(path="/tenants/flags/{flag}", page=Page.FLAGS, is_of_all=True),
     Place(path="/tenants/flags/{flag}", page=Page.FLAG_DEEDS, is_form=True),
 )
 PAGES: Final = tuple(place for place in PLACES if not place.is_form)
