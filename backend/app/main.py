@@ -49,8 +49,10 @@ from backend.app.services import logs
 from backend.app.services.audit import Audit
 from backend.app.services.desk.admin_desk import AdminDesk
 from backend.app.services.desk.attention import AttentionDesk
+from backend.app.services.desk.flag_desk import FlagDesk
 from backend.app.services.desk.player_desk import PlayerDesk
 from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
+from backend.app.services.desk.search_desk import SearchDesk
 from backend.app.services.desk.tenant_desk import TenantDesk
 from backend.app.services.desk.webhook_desk import WebhookDesk
 from backend.app.services.desk.withdrawal_desk import WithdrawalDesk
@@ -144,6 +146,8 @@ def build(
         "player_desk": PlayerDesk(database),
         "admin_desk": AdminDesk(database),
         "tenant_desk": TenantDesk(database),
+        "flag_desk": FlagDesk(database),
+        "search_desk": SearchDesk(database),
         "attention_desk": AttentionDesk(database),
         "reconciliation_desk": ReconciliationDesk(database),
         "webhook_desk": WebhookDesk(database),

@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
+from uuid_utils.compat import uuid7
 
 from backend.app.domain.identity import Role
 from backend.app.domain.people.console_session import form_token, hash_token
@@ -66,7 +67,7 @@ async def sign_in(
     http: httpx.AsyncClient, owner: Owner, role: Role, tenant_id: UUID | None = None, *, language: str = "en"
 ) -> Browser:
     """A new admin with an open session; an owner has no tenant."""
-    admin_id, email, token = uuid4(), new_email(role.value), secrets.token_urlsafe(32)
+    admin_id, email, token = uuid7(), new_email(role.value), secrets.token_urlsafe(32)
     await owner.execute(
         "INSERT INTO admins (id, tenant_id, email, password_hash, role) VALUES (%s, %s, %s, %s, %s)",
         (admin_id, tenant_id, email, NO_PASSWORD, role.value),

@@ -88,6 +88,8 @@ class Load:
     adjustment_id: UUID
     event_id: UUID
     no_approver: str
+    hold_id: UUID
+    backfill_id: UUID
 
 
 async def load(owner: Owner, tenant_id: UUID, scale: Scale) -> Load:
@@ -101,13 +103,16 @@ async def load(owner: Owner, tenant_id: UUID, scale: Scale) -> Load:
         "(SELECT id FROM ledger_adjustments WHERE tenant_id = %(tenant_id)s AND status = 'proposed' LIMIT 1), "
         "(SELECT id FROM psp_events WHERE tenant_id = %(tenant_id)s AND state = 'applied' LIMIT 1), "
         "(SELECT player_id FROM wallet_balances WHERE tenant_id = %(tenant_id)s ORDER BY version DESC LIMIT 1), "
-        "(SELECT email FROM admins WHERE tenant_id = %(tenant_id)s AND role = 'recon') "
+        "(SELECT email FROM admins WHERE tenant_id = %(tenant_id)s AND role = 'recon'), "
+        "(SELECT id FROM rollout_holds WHERE tenant_id = %(tenant_id)s LIMIT 1), "
+        "(SELECT id FROM backfill_runs WHERE tenant_id = %(tenant_id)s LIMIT 1) "
         "FROM withdrawals WHERE tenant_id = %(tenant_id)s AND state = 'paid' LIMIT 1",
         {"tenant_id": tenant_id},
     )
     row = await cursor.fetchone()
     assert row is not None
-    player_id, withdrawal_id, finding_id, run_id, adjustment_id, event_id, busiest_player_id, no_approver = row
+    player_id, withdrawal_id, finding_id, run_id, adjustment_id, event_id, busiest_player_id, *others = row
+    no_approver, hold_id, backfill_id = others
     return Load(
         tenant_id=tenant_id,
         player_id=player_id,
@@ -118,6 +123,8 @@ async def load(owner: Owner, tenant_id: UUID, scale: Scale) -> Load:
         adjustment_id=adjustment_id,
         event_id=event_id,
         no_approver=no_approver,
+        hold_id=hold_id,
+        backfill_id=backfill_id,
     )
 
 

@@ -64,16 +64,17 @@ _MONEY: Final = (
     FROM withdrawals WHERE tenant_id = %(tenant_id)s""",
     "CREATE UNIQUE INDEX ON asked_for (n)",
     "ANALYZE asked_for",
-    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, next_check_at,
-    idempotency_key, request_hash, created_at, updated_at)
+    """INSERT INTO deposits (id, tenant_id, player_id, amount, currency, state, method, provider, provider_ref,
+    next_check_at, idempotency_key, request_hash, created_at, updated_at)
     SELECT pg_temp.id_at(at), %(tenant_id)s, loaded.id, 500, loaded.currency, CASE WHEN made.n %% 999 = 0
-    THEN 'pending_provider' ELSE 'completed' END, 'card', 'mockpsp', CASE WHEN made.n %% 999 = 0 THEN now() END,
+    THEN 'pending_provider' ELSE 'completed' END, 'card', 'mockpsp', 'in-' || %(mark)s || made.n,
+    CASE WHEN made.n %% 999 = 0 THEN now() END,
     'd' || made.n, '', at, at
     FROM generate_series(1, %(withdrawals)s) AS made (n) INNER JOIN loaded ON loaded.n = made.n %% %(players)s,
     LATERAL (SELECT now() - made.n * (INTERVAL '90 days' / %(withdrawals)s) AS at) AS moment""",
     """INSERT INTO payout_attempts (tenant_id, player_id, withdrawal_id, number, provider, account_id, amount, currency,
-    state, created_at, state_at, next_check_at)
-    SELECT tenant_id, player_id, id, 1, 'mockpsp', 'loaded-' || %(mark)s, amount, currency, made.state,
+    state, provider_ref, created_at, state_at, next_check_at)
+    SELECT tenant_id, player_id, id, 1, 'mockpsp', 'loaded-' || %(mark)s, amount, currency, made.state, 'ref-' || id,
     created_at, created_at, CASE WHEN made.state IN ('unknown', 'pending') THEN now() END
     FROM withdrawals, LATERAL (
         SELECT CASE withdrawals.state WHEN 'processing' THEN CASE hashtext(id::TEXT) %% 2 WHEN 0 THEN 'unknown'

@@ -10,17 +10,27 @@ from backend.tests.console_load import Load
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """One address of the console; the path's gaps are filled with what exists."""
+    """One address of the console; the path's gaps are filled with what exists.
+
+    is_of_all: about all tenants, so not there while one of them is chosen.
+    """
 
     path: str
     page: Page
     is_form: bool = False
+    is_of_all: bool = False
 
 
 PLACES: Final = (
     Place(path="", page=Page.HOME),
     Place(path="/attention", page=Page.HOME),
     Place(path="/search?q=someone", page=Page.SEARCH),
+    Place(path="/search?q={withdrawal}", page=Page.SEARCH),
+    Place(path="/search?q={finding}", page=Page.SEARCH),
+    Place(path="/search?q={run}", page=Page.SEARCH),
+    Place(path="/search?q={backfill}", page=Page.SEARCH),
+    Place(path="/search?q=wd_{withdrawal}_1", page=Page.SEARCH),
+    Place(path="/search?q=ref-{withdrawal}", page=Page.SEARCH),
     Place(path="/tenant", page=Page.TENANT_CHOICE),
     Place(path="/tenant", page=Page.TENANT_CHOICE, is_form=True),
     Place(path="/sign-out", page=Page.SIGN_OUT, is_form=True),
@@ -76,6 +86,10 @@ PLACES: Final = (
     Place(path="/rollout/{tenant}/standing?seen=0", page=Page.ROLLOUT),
     Place(path="/rollout/{tenant}/past", page=Page.ROLLOUT),
     Place(path="/rollout/{tenant}/deed", page=Page.ROLLOUT_DEEDS, is_form=True),
+    Place(path="/rollout/verdicts/tenant/{tenant}/T3", page=Page.ROLLOUT_DEEDS),
+    Place(path="/rollout/verdicts/tenant/{tenant}/T3/acknowledge", page=Page.ROLLOUT_DEEDS, is_form=True),
+    Place(path="/rollout/holds/{hold}", page=Page.ROLLOUT_DEEDS),
+    Place(path="/rollout/holds/{hold}/lift", page=Page.ROLLOUT_DEEDS, is_form=True),
     Place(path="/backfill", page=Page.BACKFILL),
     Place(path="/backfill/runs?beat=1", page=Page.BACKFILL),
     Place(path="/backfill/ask", page=Page.BACKFILL_DEEDS, is_form=True),
@@ -96,6 +110,11 @@ PLACES: Final = (
     Place(path="/tenants", page=Page.TENANT_DEEDS, is_form=True),
     Place(path="/tenants/{tenant}", page=Page.TENANTS),
     Place(path="/tenants/{tenant}/name", page=Page.TENANT_DEEDS, is_form=True),
+    Place(path="/tenants/{tenant}/flags/{flag}", page=Page.FLAGS),
+    Place(path="/tenants/{tenant}/flags/{flag}", page=Page.FLAG_DEEDS, is_form=True),
+    Place(path="/tenants/flags", page=Page.FLAGS, is_of_all=True),
+    Place(path="/tenants/flags/{flag}", page=Page.FLAGS, is_of_all=True),
+    Place(path="/tenants/flags/{flag}", page=Page.FLAG_DEEDS, is_form=True),
 )
 PAGES: Final = tuple(place for place in PLACES if not place.is_form)
 FORMS: Final = tuple(place for place in PLACES if place.is_form)
@@ -120,4 +139,7 @@ def address_of(place: Place, here: Load, *, admin_id: UUID) -> str:
         tenant=here.tenant_id,
         admin=admin_id,
         no_approver=here.no_approver,
+        hold=here.hold_id,
+        backfill=here.backfill_id,
+        flag="ledger_shadow_write",
     )

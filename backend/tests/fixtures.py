@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from uuid_utils.compat import uuid7
 
 from backend.app.api.tokens import Tokens
 from backend.app.domain.identity import PlayerIdentity, Role
@@ -77,7 +78,7 @@ class People:
 
     async def admin(self, role: Role, tenant_id: UUID | None = None, *, is_active: bool = True) -> Caller:
         """A new admin with a token; an owner has no tenant."""
-        admin_id, email = uuid4(), new_email(role.value)
+        admin_id, email = uuid7(), new_email(role.value)
         await self._owner.execute(
             "INSERT INTO admins (id, tenant_id, email, password_hash, role, is_active) VALUES (%s, %s, %s, %s, %s, %s)",
             (admin_id, tenant_id, email, NO_PASSWORD, role.value, is_active),

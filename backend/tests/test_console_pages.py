@@ -100,8 +100,14 @@ def test_every_route_is_in_the_table_and_in_these_tests(world: World) -> None:
                 is_form = "POST" in handler.http_methods
                 path = re.sub(r"\{\w+:str\}", "x", route.path.removeprefix("/console").rstrip("/"))
                 seen.add((path, "form" if is_form else "page"))
+    # A verdict is named by words of ours, which have no gap in the table.
+    words_of_ours = re.compile(r"/verdicts/tenant/\{tenant\}/T3")
     tested = {
-        (re.sub(r"\{\w+\}", "x", place.path.partition("?")[0]), "form" if place.is_form else "page") for place in PLACES
+        (
+            re.sub(r"\{\w+\}", "x", words_of_ours.sub("/verdicts/x/x/x", place.path.partition("?")[0])),
+            "form" if place.is_form else "page",
+        )
+        for place in PLACES
     }
     assert seen == tested
     assert routes.router.path == "/console"

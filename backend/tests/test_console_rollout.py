@@ -1,6 +1,8 @@
 """The rollout at the console: the fleet, one tenant with all that speaks for and against it, the flip and back."""
 
+import html
 import re
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -12,12 +14,14 @@ from backend.app.console.rollout_charts import SPARK_HEIGHT, spark_path
 from backend.app.domain.identity import Role
 from backend.app.domain.monitor.bucket import Trigger
 from backend.app.domain.monitor.rollout_actions import matrix
+from backend.app.domain.rollout.rollout_state import HoldKind
 from backend.app.repositories.database import Database as Pools
+from backend.app.services.rollout import rollout_holds
 from backend.tests import console_browser
 from backend.tests.conftest import Database
 from backend.tests.console_browser import Browser, words
 from backend.tests.factories import Owner, make_player, make_tenant, set_legacy
-from backend.tests.rollout_desk import RolloutDesk, desk_on
+from backend.tests.rollout_desk import ACTOR, RolloutDesk, desk_on
 
 WAIVED: Final = ["evidence", "quiet", "rehearsal"]
 
@@ -217,6 +221,175 @@ async def test_current_cell_of_the_matrix_is_lit(
     assert cells == ([] if row is None else [(row, column)])
     assert ("hakem verify --it" in page) is (row is not None)
     assert "Said by &lt;i&gt;the&lt;/i&gt; monitor." in page
+
+
+def seen_on(page: httpx.Response) -> str:
+    found = re.search(r'name="seen" value="([^"]*)"', page.text)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+async def notes_of(owner: Owner, tenant_id: UUID) -> list[tuple[Any, ...]]:
+    cursor = await owner.execute(
+        "SELECT actor_label, reason, object_id FROM audit_events WHERE action = 'verdict.acknowledged' "
+        "AND tenant_id = %s ORDER BY id",
+        (tenant_id,),
+    )
+    return await cursor.fetchall()
+
+
+async def test_verdict_is_acknowledged_with_a_note(desk: RolloutDesk, boss: Browser, http: httpx.AsyncClient) -> None:
+    tenant_id, _ = await desk.opened_tenant()
+    await judge(desk.owner, tenant_id, "T3", "high", "t3_mismatch")
+    path = f"/rollout/verdicts/tenant/{tenant_id}/T3"
+    for shown in (f"/rollout/{tenant_id}", f"/rollout/{tenant_id}/standing"):
+        assert f'href="/console{path}"' in (await boss.get(shown)).text
+    page = await boss.get(path)
+    assert "Not yet. Until somebody does" in words(page)
+    assert "Said by &lt;i&gt;the&lt;/i&gt; monitor." in page.text
+    refused = await boss.send(f"{path}/acknowledge", {"reason": " ", "seen": seen_on(page)})
+    assert (refused.status_code, "The reason is missing" in words(refused)) == (422, True)
+    done = await boss.send(f"{path}/acknowledge", {"reason": "the import <b>was</b> wrong", "seen": seen_on(page)})
+    assert (done.status_code, done.headers["location"]) == (303, f"/console{path}")
+    page = await boss.get(path)
+    assert f"acknowledged by {boss.email}" in words(page)
+    assert "the import &lt;b&gt;was&lt;/b&gt; wrong" in page.text
+    assert await notes_of(desk.owner, tenant_id) == [
+        (boss.email, "the import <b>was</b> wrong", f"tenant:{tenant_id}:T3")
+    ]
+    # Everybody of the tenant sees who it was and when; only owners are offered to do it.
+    viewer = await console_browser.sign_in(http, desk.owner, Role.VIEWER, tenant_id)
+    for browser, shown in ((boss, f"/rollout/{tenant_id}"), (viewer, f"/rollout/{tenant_id}"), (viewer, "/rollout")):
+        assert f"acknowledged by {boss.email} , just now" in words(await browser.get(shown)), shown
+    assert (
+        "/rollout/verdicts/"
+        not in (await viewer.get("/rollout")).text + (await viewer.get(f"/rollout/{tenant_id}")).text
+    )
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "verdict = 'critical'",
+        "since = since + INTERVAL '1 second'",
+        "acknowledged_at = now(), acknowledged_by = 'somebody else'",
+    ],
+)
+async def test_verdict_that_changed_is_shown_as_it_is(desk: RolloutDesk, boss: Browser, meanwhile: str) -> None:
+    tenant_id, _ = await desk.opened_tenant()
+    await judge(desk.owner, tenant_id, "T1", "high", "t1_disputed")
+    path = f"/rollout/verdicts/tenant/{tenant_id}/T1"
+    seen = seen_on(await boss.get(path))
+    await desk.owner.execute(f"UPDATE monitor_verdicts SET {meanwhile} WHERE tenant_id = %s".encode(), (tenant_id,))
+    late = await boss.send(f"{path}/acknowledge", {"reason": "seen it", "seen": seen})
+    assert late.status_code == 409
+    assert "The verdict changed, or somebody took note of it, since you looked." in words(late)
+    assert "seen it</textarea>" in late.text
+    assert await notes_of(desk.owner, tenant_id) == []
+    done = await boss.send(f"{path}/acknowledge", {"reason": "seen it", "seen": seen_on(late)})
+    assert done.status_code == 303
+
+
+async def test_verdict_of_nothing_wrong_needs_no_note(desk: RolloutDesk, boss: Browser) -> None:
+    tenant_id, _ = await desk.opened_tenant()
+    await judge(desk.owner, tenant_id, "T3", "ok", "t3_mismatch")
+    path = f"/rollout/verdicts/tenant/{tenant_id}/T3"
+    page = await boss.get(path)
+    assert "Nothing is wrong" in words(page)
+    assert 'name="seen"' not in page.text
+    assert (await boss.send(f"{path}/acknowledge", {"reason": "x", "seen": ""})).status_code == 404
+    for missing in (f"tenant/{tenant_id}/T9", f"nobody/{tenant_id}/T3", f"tenant/{tenant_id}/T1", "tenant/x/T3"):
+        assert (await boss.get(f"/rollout/verdicts/{missing}")).status_code == 404
+
+
+async def test_providers_verdict_is_the_platforms(desk: RolloutDesk, boss: Browser, http: httpx.AsyncClient) -> None:
+    tenant_id = await make_tenant(desk.owner)
+    provider = f"psp-{tenant_id}"
+    await judge(desk.owner, tenant_id, "T2", "high", "t2_rejected")
+    await desk.owner.execute(
+        "UPDATE monitor_verdicts SET subject_kind = 'provider', subject = %s, tenant_id = NULL WHERE tenant_id = %s",
+        (provider, tenant_id),
+    )
+    path = f"/rollout/verdicts/provider/{provider}/T2"
+    page = await boss.get(path)
+    done = await boss.send(f"{path}/acknowledge", {"reason": "called them", "seen": seen_on(page)})
+    assert done.status_code == 303
+    assert "called them" in words(await boss.get(path))
+    assert (await boss.send("/tenant", {"tenant_id": tenant_id})).status_code == 303
+    assert (await boss.get(path)).status_code == 404
+    assert (await boss.send(f"{path}/acknowledge", {"reason": "x", "seen": seen_on(page)})).status_code == 404
+
+
+@pytest.fixture
+async def fleet_hold(desk: RolloutDesk) -> AsyncIterator[UUID]:
+    """The fleet, held as the monitor does it; nobody else's test is left with it."""
+    async with desk.pools.transaction() as conn:
+        hold = await rollout_holds.place(
+            conn, HoldKind.FREEZE, None, reason="two tenants <i>went</i> back", until=None, actor=ACTOR
+        )
+    yield hold.id
+    await desk.owner.execute(
+        "UPDATE rollout_holds SET lifted_at = now(), lifted_by = 'a test', lift_reason = 'over' "
+        "WHERE id = %s AND lifted_at IS NULL",
+        (hold.id,),
+    )
+
+
+async def test_fleets_hold_is_lifted_by_who_sees_all(
+    desk: RolloutDesk, boss: Browser, http: httpx.AsyncClient, fleet_hold: UUID
+) -> None:
+    tenant_id, _ = await desk.ready_tenant()
+    path = f"/rollout/holds/{fleet_hold}"
+    for shown in ("/rollout", "/rollout/fleet", f"/rollout/{tenant_id}"):
+        page = await boss.get(shown)
+        assert f'href="/console{path}"' in page.text
+        assert "two tenants &lt;i&gt;went&lt;/i&gt; back" in page.text
+    told = words(await boss.get(path))
+    assert "Freeze Stands" in told
+    assert ACTOR.label in told
+    assert "Every tenant can be enforced again when its own gates are met" in told
+
+    viewer = await console_browser.sign_in(http, desk.owner, Role.VIEWER, tenant_id)
+    seen = await viewer.get("/rollout")
+    assert ("two tenants" in words(seen), path in seen.text) == (True, False)
+    assert (await viewer.send(f"{path}/lift", {"reason": "x"})).status_code == 403
+    chosen = await console_browser.sign_in(http, desk.owner, Role.OWNER)
+    assert (await chosen.send("/tenant", {"tenant_id": tenant_id})).status_code == 303
+    seen = await chosen.get("/rollout")
+    assert ("Look at all tenants to lift it." in words(seen), path in seen.text) == (True, False)
+    assert (await chosen.send(f"{path}/lift", {"reason": "x"})).status_code == 404
+
+    refused = await boss.send(f"{path}/lift", {"reason": "  "})
+    assert (refused.status_code, "The reason is missing" in words(refused)) == (422, True)
+    done = await boss.send(f"{path}/lift", {"reason": "the cause is known"})
+    assert (done.status_code, done.headers["location"]) == (303, "/console/rollout")
+    assert "two tenants" not in words(await boss.get("/rollout"))
+    # Whoever comes later is told who was first, and changes nothing.
+    late = await boss.send(f"{path}/lift", {"reason": "me too"})
+    assert late.status_code == 404
+    assert "This hold is over already." in words(late)
+    assert f"Lifted by {boss.email}" in words(late)
+    assert "the cause is known" in words(late)
+    assert f'href="/console{path}"' in (await boss.get("/audit", object_id=fleet_hold)).text
+    cursor = await desk.owner.execute(
+        "SELECT action, actor_label, reason FROM audit_events WHERE object_id = %s ORDER BY id", (str(fleet_hold),)
+    )
+    assert await cursor.fetchall() == [
+        ("rollout_hold.placed", ACTOR.label, "two tenants <i>went</i> back"),
+        ("rollout_hold.lifted", boss.email, "the cause is known"),
+    ]
+
+
+async def test_tenants_hold_has_the_same_page(desk: RolloutDesk, boss: Browser) -> None:
+    tenant_id, _ = await desk.ready_tenant()
+    assert (await do(boss, tenant_id, "hold")).status_code == 303
+    row = await (await desk.owner.execute("SELECT id FROM rollout_holds WHERE tenant_id = %s", (tenant_id,))).fetchone()
+    assert row is not None
+    done = await boss.send(f"/rollout/holds/{row[0]}/lift", {"reason": "done looking"})
+    assert (done.status_code, done.headers["location"]) == (303, f"/console/rollout/{tenant_id}")
+    assert "Over" in words(await boss.get(f"/rollout/holds/{row[0]}"))
+    for missing in ("x", "0190a0a0-0000-7000-8000-000000000000"):
+        assert (await boss.get(f"/rollout/holds/{missing}")).status_code == 404
 
 
 def test_matrix_has_a_row_for_each_kind_of_proof() -> None:

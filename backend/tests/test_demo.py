@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -15,6 +15,7 @@ from backend.app.domain.backfill.census import DifferenceClass
 from backend.app.domain.demo import demo_story
 from backend.app.domain.demo.demo_story import Plot
 from backend.app.domain.rollout.gates import Gate
+from backend.app.domain.rollout.rollout_state import Stage
 from backend.app.domain.withdrawal import WithdrawalState
 from backend.app.repositories.database import Database as Pools
 from backend.app.services.backfill.census import Census
@@ -32,13 +33,15 @@ from backend.app.services.rollout.rollout_status import RolloutStatus
 from backend.app.services.tenants import Tenants
 from backend.app.services.wallets import Wallets
 from backend.app.services.withdrawals import Withdrawals
-from backend.app.wiring import build_gates
+from backend.app.wiring import build_gates, build_monitor
 from backend.scripts import demo
 from backend.tests import factories, invariants
 from backend.tests.api_client import SECRETS
 from backend.tests.conftest import Database
 from backend.tests.factories import Owner, engine_of, settings_of
 
+# Half an hour of traffic.
+ACTS: Final = 450
 DRIFT: Plot = next(cast.plot for cast in CASTS if cast.plot.slug == DRIFT_SLUG)
 # Everything with a time of its own that a history has.
 TIMES = (
@@ -310,8 +313,9 @@ async def test_traffic_keeps_queues_at_their_size_and_leaves_alone_whom_it_must(
     settings = settings_of(seeded.database, **SECRETS)
     mockpsp = mockpsp_mount.connect(settings, engine_of(seeded.database), ourselves=None)
     assert mockpsp.adapter is not None
-    mismatches = MismatchRecorder(pools, is_enabled=True)
     passwords = Passwords()
+    evidence = Evidence(pools, app_version="a test", is_metered=False)
+    mismatches = MismatchRecorder(pools, is_enabled=True, evidence=evidence)
     traffic = DemoTraffic(
         tenants=Tenants(pools),
         admins=Admins(pools, passwords),
@@ -319,9 +323,7 @@ async def test_traffic_keeps_queues_at_their_size_and_leaves_alone_whom_it_must(
         deposits=Deposits(
             pools, mockpsp.adapter, Wallets(pools), mismatches, is_dev=True, unverified_daily_cap=Decimal(100)
         ),
-        withdrawals=Withdrawals(
-            pools, mismatches, Evidence(pools, app_version="a test", is_metered=False), is_dev=True
-        ),
+        withdrawals=Withdrawals(pools, mismatches, evidence, is_dev=True),
         finance=Finance(
             pools,
             Payouts(pools, {mockpsp.adapter.provider: mockpsp.adapter}, mismatches),
@@ -341,9 +343,11 @@ async def test_traffic_keeps_queues_at_their_size_and_leaves_alone_whom_it_must(
     before = await rows(owner, unopened) + await rows(owner, tour, addresses)
     assert before == [(DRIFT.late_imports,), (1,)]
     async with mockpsp.running():
-        acts = sum([await traffic.step(datetime.now(UTC)) for _ in range(150)])
+        acts = sum([await traffic.step(datetime.now(UTC)) for _ in range(ACTS)])
     await mismatches.drain(deadline_seconds=5)
-    assert acts > 75
+    assert acts > ACTS / 2
+    # Refusals that pile up are what the monitor looks for, and differences as well: traffic adds neither.
+    assert await rows(owner, "SELECT count(*) FROM ledger_refusals WHERE idempotency_key LIKE 'live-%%'") == [(0,)]
     assert await rows(owner, unopened) + await rows(owner, tour, addresses) == before
     for tenant_id in (seeded.ready_id, seeded.drift_id):
         queues = dict(
@@ -352,3 +356,9 @@ async def test_traffic_keeps_queues_at_their_size_and_leaves_alone_whom_it_must(
         assert queues["requested"] <= REQUESTED_MAX
         assert all(queues[state.value] > 0 for state in LEFT)
     await invariants.assert_sound(owner, seeded.ready_id)
+    # What it left behind says nothing against anybody: one stays ready, the other is held for what was planted.
+    await evidence.flush()
+    await build_monitor(pools).evaluate()
+    detail = await RolloutStatus(pools, build_gates()).get(None, tenant_id=seeded.ready_id)
+    assert detail.status.stage is Stage.READY, [gate for gate in detail.status.gates if not gate.is_met]
+    assert await rows(owner, "SELECT kind FROM rollout_holds WHERE tenant_id IS NULL AND lifted_at IS NULL") == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from backend.app.domain.errors import FieldError
-from backend.app.domain.rollout.flags import Flag, FlagsContradict, FlagScope, SetFlag
+from backend.app.domain.rollout.flags import Flag, FlagChanged, FlagsContradict, FlagScope, SetFlag
 from backend.app.domain.rollout.gates import GatesNotMet
 from backend.app.domain.rollout.rollout_state import FenceBusy, TooManyTenants
 from backend.app.domain.tenant import TenantNotFound
@@ -404,3 +404,30 @@ async def test_mismatches_are_logged_as_the_database_says(desk: RolloutDesk, cac
 async def test_flags_of_the_table_are_those_of_the_code(desk: RolloutDesk) -> None:
     cursor = await desk.owner.execute("SELECT flag, default_value FROM flags")
     assert dict(await cursor.fetchall()) == {flag.value: value for flag, value in DEFAULTS.items()}
+
+
+@pytest.mark.parametrize("flag", [LOG, SHADOW, WEBHOOK])
+@pytest.mark.parametrize("is_of_tenant", [True, False])
+async def test_of_many_who_looked_at_the_same_one_sets_it(desk: RolloutDesk, flag: Flag, is_of_tenant: bool) -> None:
+    if flag is WEBHOOK and is_of_tenant:
+        pytest.skip("has no values of tenants")
+    tenant_id = await make_tenant(desk.owner) if is_of_tenant else None
+    (looked_at,) = [each for each in await desk.flags.list_effective(tenant_id) if each.flag is flag]
+    outcomes = await asyncio.gather(
+        *(
+            desk.flags.set(
+                wish(flag, not looked_at.value, tenant_id=tenant_id),
+                actor=ACTOR,
+                now=datetime.now(UTC),
+                seen=looked_at.mark,
+            )
+            for _ in range(4)
+        ),
+        return_exceptions=True,
+    )
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert len(refusals) == 3
+    # Whoever waits too long for the others is told so, and has set nothing either.
+    assert {type(refusal) for refusal in refusals} <= {FlagChanged, FenceBusy}, refusals
+    (now,) = [each for each in await desk.flags.list_effective(tenant_id) if each.flag is flag]
+    assert now.value is not looked_at.value

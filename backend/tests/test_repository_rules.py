@@ -72,6 +72,7 @@ EXCEPTIONS: Final = {
     "evidence_repo.prune": "sweeps what is old, whose ever it is",
     "evidence_repo.take_number": "a process counts for all tenants",
     "finance_repo.filter_parameters": "turns a filter into parameters; asks the database nothing",
+    "flag_repo.find_levels": "what is said for everybody",
     "flag_repo.list_expired": "a job's question about all tenants; each row says whose it is",
     "flag_repo.list_levels": "what is said for everybody",
     "flag_repo.list_own_values": "one copy for all tenants and providers",

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -23,9 +23,10 @@ export interface Tenant {
   people: Record<string, SignIn>;
 }
 
-/** The service that this run talks to. tenants: by their short names, "demo" and "demo-drift". */
+/** The service that this run talks to. tenants: by their short names, "demo" and "demo-drift". home: its HAKEM_HOME. */
 export interface Service {
   url: string;
+  home: string;
   tenants: Record<string, Tenant>;
 }
 
@@ -36,18 +37,19 @@ export function service(): Service {
   return JSON.parse(told) as Service;
 }
 
+/** Run `hakem` beside the service, on its database, as an operator does; what it printed. */
+export function hakem(...words: string[]): string {
+  return execFileSync(command(), words, { env: environment(service().home), encoding: "utf-8" });
+}
+
 /** Start `hakem serve` with a demo on a home and a port of its own; what is returned stops it, by its own pid. */
 export default async function start(): Promise<() => Promise<void>> {
-  const hakem = process.env.HAKEM_COMMAND ?? resolve(__dirname, "../../.venv/bin/hakem");
-  if (!existsSync(hakem)) throw new Error(`${hakem} is not there: run make setup first`);
+  if (!existsSync(command())) throw new Error(`${command()} is not there: run make setup first`);
   const folder = mkdtempSync(join(tmpdir(), "hakem-e2e-"));
   const log = join(folder, "serve.log");
-  // What the environment of this run says about a Hakem must not leak into the one under test.
-  const environment = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(LEDGER_|DATABASE_|WEBHOOK_|BOOTSTRAP_|FOUR_EYES_|ENV$)/.test(name)),
-  );
-  const server = spawn(hakem, ["serve", "--demo", "--demo-quiet", "--port", "0"], {
-    env: { ...environment, HAKEM_HOME: join(folder, "home") },
+  const home = join(folder, "home");
+  const server = spawn(command(), ["serve", "--demo", "--demo-quiet", "--port", "0"], {
+    env: environment(home),
     stdio: ["ignore", "pipe", openSync(log, "w")],
   });
   const stop = async (): Promise<void> => {
@@ -60,7 +62,7 @@ export default async function start(): Promise<() => Promise<void>> {
     }
   };
   try {
-    process.env[VARIABLE] = JSON.stringify(await readGuidance(server));
+    process.env[VARIABLE] = JSON.stringify({ ...(await readGuidance(server)), home });
   } catch (error) {
     const said = readFileSync(log, "utf-8").slice(-4_000);
     await stop();
@@ -69,8 +71,20 @@ export default async function start(): Promise<() => Promise<void>> {
   return stop;
 }
 
+function command(): string {
+  return process.env.HAKEM_COMMAND ?? resolve(__dirname, "../../.venv/bin/hakem");
+}
+
+/** What the environment of this run says about a Hakem must not leak into the one under test. */
+function environment(home: string): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(
+    ([name]) => !/^(LEDGER_|DATABASE_|WEBHOOK_|BOOTSTRAP_|FOUR_EYES_|ENV$)/.test(name),
+  );
+  return { ...Object.fromEntries(kept), HAKEM_HOME: home };
+}
+
 /** What the service prints: where it is, and who can sign in. */
-async function readGuidance(server: ChildProcess): Promise<Service> {
+async function readGuidance(server: ChildProcess): Promise<Omit<Service, "home">> {
   const tenants: Record<string, Tenant> = {};
   let url = "";
   let tenant: Tenant | undefined;

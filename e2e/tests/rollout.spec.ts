@@ -1,6 +1,6 @@
 import { RolloutPage } from "../pages/rollout";
 import { expect, test } from "../support/fixtures";
-import { service } from "../support/service";
+import { hakem, service } from "../support/service";
 
 const ENFORCE = "Enforce: let the ledger decide";
 const ROLL_BACK = "Roll back to the legacy balance";
@@ -75,4 +75,49 @@ test("a dry run is started, and its counters come by themselves", async ({ peopl
   await expect(run).toContainText("Completed", { timeout: 20_000 });
   await run.getByText("Details").click();
   await expect(run).toContainText("Would be opened: 23 players");
+});
+
+test("a verdict is acknowledged, and everybody of the tenant sees by whom", async ({ people }) => {
+  const owner = await people.signedIn("owner", { fresh: true });
+  const drift = service().tenants["demo-drift"];
+  const rollout = new RolloutPage(owner);
+  await rollout.open(drift.id);
+  // The planted drift is what the monitor warns of.
+  const verdict = owner.getByRole("region", { name: "Verdicts and what to do" }).getByRole("listitem").filter({ hasText: "T3" }).first();
+  // The monitor looks twice a minute, and the page refreshes itself.
+  test.slow();
+  await verdict.getByRole("link", { name: "Acknowledge" }).click({ timeout: 60_000 });
+  await expect(owner.getByText("Not yet. Until somebody does")).toBeVisible();
+  await owner.getByRole("textbox", { name: "Note" }).fill("the import of May, ticket 4711");
+  // By the keyboard: from the note to the button, and on.
+  await owner.keyboard.press("Tab");
+  await owner.keyboard.press("Enter");
+  await expect(owner.getByRole("status").filter({ hasText: "Your note is kept" })).toBeVisible();
+  await expect(owner.getByRole("region", { name: "Who took note" })).toContainText("the import of May, ticket 4711");
+  const viewer = await people.signedIn("viewer", { tenant: drift });
+  for (const path of ["/console/rollout", `/console/rollout/${drift.id}`]) {
+    await viewer.goto(path);
+    const { email } = service().tenants.demo.people.owner;
+    await expect(viewer.getByText(`acknowledged by ${email}`).first()).toBeVisible();
+    await expect(viewer.getByRole("link", { name: "Acknowledge" })).toHaveCount(0);
+  }
+});
+
+test("what holds the fleet is lifted once, and whoever is late is told by whom", async ({ people }) => {
+  hakem("rollout", "hold", "--fleet", "--reason", "two tenants went back within an hour");
+  const [first, second] = [await people.signedIn("owner", { fresh: true }), await people.signedIn("owner", { fresh: true })];
+  for (const page of [first, second]) {
+    await page.goto("/console/rollout");
+    await expect(page.getByText("two tenants went back within an hour")).toBeVisible();
+    // The monitor may have frozen it as well.
+    const hold = page.locator(".fleet-hold").filter({ hasText: "two tenants went back within an hour" });
+    await hold.getByRole("link", { name: "Lift this hold" }).click();
+    await page.getByLabel("Reason").fill("its cause is known");
+  }
+  await first.getByRole("button", { name: "Lift this hold" }).click();
+  await expect(first.getByRole("status").filter({ hasText: "The hold is lifted" })).toBeVisible();
+  await expect(first.getByText("two tenants went back within an hour")).toHaveCount(0);
+  await second.getByRole("button", { name: "Lift this hold" }).click();
+  await expect(new RolloutPage(second).refusal).toContainText("This hold is over already.");
+  await expect(second.getByRole("region", { name: "Why it is held" })).toContainText("its cause is known");
 });

@@ -40,6 +40,8 @@ class Page(StrEnum):
     ADMIN_DEEDS = "admin_deeds"
     TENANTS = "tenants"
     TENANT_DEEDS = "tenant_deeds"
+    FLAGS = "flags"
+    FLAG_DEEDS = "flag_deeds"
 
 
 EVERYBODY: Final = frozenset(Role)
@@ -76,6 +78,8 @@ ACCESS: Final[Mapping[Page, frozenset[Role]]] = {
     Page.ADMIN_DEEDS: MANAGERS,
     Page.TENANTS: frozenset({Role.OWNER}),
     Page.TENANT_DEEDS: frozenset({Role.OWNER}),
+    Page.FLAGS: frozenset({Role.OWNER}),
+    Page.FLAG_DEEDS: frozenset({Role.OWNER}),
 }
 
 

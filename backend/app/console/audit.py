@@ -35,6 +35,7 @@ PLACES: Final[Mapping[str, tuple[Page, str]]] = {
     "finding": (Page.RECONCILIATION, "/console/reconciliation/findings/"),
     "adjustment": (Page.ADJUSTMENTS, "/console/adjustments/"),
     "psp_event": (Page.WEBHOOKS, "/console/webhooks/"),
+    "rollout_hold": (Page.ROLLOUT_DEEDS, "/console/rollout/holds/"),
 }
 
 

@@ -54,7 +54,7 @@ async def post_ask(
     try:
         kind = _kind(typed.get("kind", ""))
         if not kind.is_dry_run:
-            ensure_confirmed(typed.get("name", ""), tenant=tenant)
+            ensure_confirmed(typed.get("name", ""), name=tenant.name)
         given = typed.get("reason", "").strip()
         # What writes nothing needs no reason.
         reason = parse_reason(given) if given or not kind.is_dry_run else None

@@ -45,7 +45,9 @@ def answer(request: AnyRequest, error: Exception) -> Response[Any]:
         return failure_page(request, 403, code="form_refused")
     if isinstance(error, AppError):
         headers = {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, RateLimited) else {}
-        return failure_page(request, error.status, code=error.error_code, headers=headers)
+        # What is not there reads the same whatever it would have been: nobody learns that it is somebody else's.
+        code = "" if error.status == HTTPStatus.NOT_FOUND else error.error_code
+        return failure_page(request, error.status, code=code, headers=headers)
     if isinstance(error, NotFoundException):
         return failure_page(request, 404)
     if isinstance(error, HTTPException) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,9 +1,7 @@
-"""The first page: what needs somebody's attention now. And the search that every page offers."""
+"""The first page: what needs somebody's attention now."""
 
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import urlencode
-from uuid import UUID
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -14,10 +12,8 @@ from backend.app.console.live import live_of
 from backend.app.console.visit import page
 from backend.app.domain.desk.attention import ATTENTION_MAX, Attention
 from backend.app.services.desk.attention import AttentionDesk
-from backend.app.services.desk.player_desk import PlayerDesk
 
 AnyRequest = Request[Any, Any, Any]
-SEARCH_LENGTH_MAX: Final = 254
 # What is told even when there is none of it, worst first; the other kinds appear when there are some.
 KINDS: Final = (
     "finding_critical",
@@ -42,24 +38,6 @@ async def get_home(request: AnyRequest, attention_desk: NamedDependency[Attentio
 async def get_attention(request: AnyRequest, attention_desk: NamedDependency[AttentionDesk]) -> Response[Any]:
     """The same without its frame, for the page that refreshes it."""
     return render.part(request, "home/attention.html", **await _values(request, attention_desk))
-
-
-@page("/search", of=Page.SEARCH)
-async def search(request: AnyRequest, player_desk: NamedDependency[PlayerDesk]) -> Response[Any]:
-    """To what an id names, else to the players whose address or name begins like that."""
-    text = request.query_params.get("q", "").strip()[:SEARCH_LENGTH_MAX]
-    try:
-        id_ = UUID(text)
-    except ValueError:
-        return render.redirect(request, f"/console/players?{urlencode({'q': text})}")
-    admin = visit.admin_of(request)
-    found = await player_desk.find_by_id(admin.scope_tenant_id, id_)
-    if found is None:
-        return render.redirect(request, f"/console/players?{urlencode({'q': text})}")
-    kind, player_id = found
-    if kind == "withdrawal" and may(admin.role, Page.WITHDRAWALS):
-        return render.redirect(request, f"/console/withdrawals/{id_}")
-    return render.redirect(request, f"/console/players/{player_id}")
 
 
 async def _values(request: AnyRequest, desk: AttentionDesk) -> dict[str, Any]:
@@ -87,4 +65,4 @@ def open_counts(attention: Attention) -> list[tuple[str, int, datetime | None]]:
     ]
 
 
-HANDLERS: Final = (get_home, get_attention, search)
+HANDLERS: Final = (get_home, get_attention)

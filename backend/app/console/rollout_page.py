@@ -132,7 +132,7 @@ async def _perform(
     if deed not in DEEDS:
         raise FieldError("deed", "is none that can be done here")
     if deed in ("enforce", "rollback"):
-        ensure_confirmed(str(form.get("name", "")), tenant=tenant)
+        ensure_confirmed(str(form.get("name", "")), name=tenant.name)
     reason = parse_reason(str(form.get("reason", "")))
     if deed == "enforce":
         waived = parse_waived(str(name) for name in form.getall("waive", []))
@@ -244,9 +244,9 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def ensure_confirmed(typed: str, *, tenant: TenantNamed) -> None:
+def ensure_confirmed(typed: str, *, name: str) -> None:
     """Raise NotConfirmed unless the tenant's name was typed; spaces are as people make them."""
-    if " ".join(typed[:NAME_LENGTH_MAX].split()) != " ".join(tenant.name[:NAME_LENGTH_MAX].split()):
+    if " ".join(typed[:NAME_LENGTH_MAX].split()) != " ".join(name[:NAME_LENGTH_MAX].split()):
         raise NotConfirmed
 
 

@@ -56,7 +56,7 @@ async def list_page(
 
 
 async def list_of_object(
-    conn: Connection, tenant_id: UUID | None, *, object_kind: str, object_id: UUID, limit: int
+    conn: Connection, tenant_id: UUID | None, *, object_kind: str, object_id: UUID | str, limit: int
 ) -> list[AuditEvent]:
     """What was done to an object of a tenant, or of none, the latest first."""
     cursor = await conn.execute(

@@ -42,6 +42,16 @@ FROM flag_levels AS level
 ORDER BY level.flag
 LIMIT 100;
 
+-- name: find_levels
+-- One flag at the levels that bind everybody.
+SELECT
+    level.default_value,
+    level.is_killed,
+    level.global_value,
+    level.environment_value
+FROM flag_levels AS level
+WHERE level.flag = %(flag)s;
+
 -- name: list_own_values
 -- What tenants and providers have of their own.
 SELECT

@@ -204,29 +204,3 @@ FROM ledger_mismatches AS mismatch
 WHERE mismatch.tenant_id = %(tenant_id)s AND mismatch.player_id = %(player_id)s
 ORDER BY mismatch.last_seen_at DESC, mismatch.class
 LIMIT 10;
-
--- name: find_by_id
--- Whether an id names a withdrawal, a player or a deposit in view, and whose it is; the first of them.
-SELECT
-    found.kind,
-    found.player_id
-FROM (
-    SELECT 1 AS place, 'withdrawal' AS kind, withdrawal.player_id, withdrawal.tenant_id
-    FROM withdrawals AS withdrawal
-    WHERE withdrawal.id = %(id)s
-    UNION ALL
-    SELECT 2, 'player', player.id, player.tenant_id
-    FROM players AS player
-    WHERE player.id = %(id)s
-    UNION ALL
-    SELECT 3, 'deposit', deposit.player_id, deposit.tenant_id
-    FROM deposits AS deposit
-    WHERE deposit.id = %(id)s
-    UNION ALL
-    SELECT 4, 'transaction', entry.player_id, entry.tenant_id
-    FROM ledger_transactions AS entry
-    WHERE entry.id = %(id)s
-) AS found
-WHERE %(tenant_id)s::UUID IS NULL OR found.tenant_id = %(tenant_id)s
-ORDER BY found.place
-LIMIT 1;

@@ -127,6 +127,51 @@ INNER JOIN monitor_verdicts AS kept
 ORDER BY asked.id, kept.trigger, kept.subject
 LIMIT %(limit)s;
 
+-- name: find_standing
+-- One verdict of a tenant, or of anybody when tenant_id is NULL, as it stands; with what its subject is called.
+SELECT
+    kept.tenant_id,
+    kept.subject_kind,
+    kept.subject,
+    kept.trigger,
+    kept.verdict,
+    kept.since,
+    kept.evaluated_at,
+    kept.acknowledged_at,
+    kept.acknowledged_by,
+    kept.sentences,
+    kept.actions,
+    ARRAY(
+        SELECT jsonb_build_array(one.assessment ->> 'stream', one.assessment ->> 'verdict')
+        FROM jsonb_array_elements(kept.assessments) AS one (assessment)
+    ) AS streams,
+    coalesce(tenant.name, kept.subject) AS name
+FROM monitor_verdicts AS kept
+LEFT JOIN tenants AS tenant ON tenant.id = kept.tenant_id
+WHERE
+    kept.subject_kind = %(subject_kind)s
+    AND kept.subject = %(subject)s
+    AND kept.trigger = %(trigger)s
+    AND (%(tenant_id)s::UUID IS NULL OR kept.tenant_id = %(tenant_id)s);
+
+-- name: find_hold
+-- One hold of a tenant, or of anybody and of the fleet when tenant_id is NULL; also one that is over.
+SELECT
+    hold.id,
+    hold.kind,
+    hold.tenant_id,
+    tenant.name AS tenant_name,
+    hold.reason,
+    hold.placed_by,
+    hold.placed_at,
+    hold.ends_at,
+    hold.lifted_at,
+    hold.lifted_by,
+    hold.lift_reason
+FROM rollout_holds AS hold
+LEFT JOIN tenants AS tenant ON tenant.id = hold.tenant_id
+WHERE hold.id = %(hold_id)s AND (%(tenant_id)s::UUID IS NULL OR hold.tenant_id = %(tenant_id)s);
+
 -- name: list_steps
 -- A tenant's decisions and comparisons in steps of time. both_refused: what the arbiter refused for funds and the other side
 -- would have refused too; disputed: the sides came to different answers, whichever of them decided.

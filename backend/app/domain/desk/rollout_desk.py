@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from backend.app.domain.audit import AuditEvent
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.monitor.assessment import Verdict
 from backend.app.domain.monitor.bucket import Stream, Trigger
+from backend.app.domain.monitor.monitor import mark_of
 from backend.app.domain.rollout.flags import EffectiveFlag
 from backend.app.domain.rollout.gates import EvidenceSummary, GateFacts, GateResult
-from backend.app.domain.rollout.rollout_state import RolloutHold, Stage
+from backend.app.domain.rollout.rollout_state import HoldKind, RolloutHold, Stage
 
 # A monitor that has not looked for so long is taken for dead, here as in readiness.
 MONITOR_SECONDS_MAX: Final = 180.0
@@ -73,9 +75,44 @@ class Standing:
         return any(stream.is_paired and each.severity == self.verdict.severity for stream, each in self.streams)
 
     @property
+    def mark(self) -> str:
+        """What whoever takes note of it has seen."""
+        return mark_of(self.verdict, since=self.since, acknowledged_at=self.acknowledged_at)
+
+    @property
     def cell(self) -> tuple[Trigger, bool, int]:
         """Where it stands in the decision matrix."""
         return (self.trigger, self.is_paired, self.verdict.severity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictDetail:
+    """One verdict, and who took note of it and of those before it. name: the tenant's, or the provider's."""
+
+    standing: Standing
+    name: str
+    tenant_id: UUID | None
+    history: Sequence[AuditEvent]
+
+
+class HoldDetail(NamedTuple):
+    """A hold, also one that is over, in the order of the query's columns. tenant_id None: the whole fleet."""
+
+    id: UUID
+    kind: HoldKind
+    tenant_id: UUID | None
+    tenant_name: str | None
+    reason: str
+    placed_by: str
+    placed_at: datetime
+    ends_at: datetime | None
+    lifted_at: datetime | None
+    lifted_by: str | None
+    lift_reason: str | None
+
+    def stands(self, *, now: datetime) -> bool:
+        """Whether it still stands against enforcing."""
+        return self.lifted_at is None and (self.ends_at is None or self.ends_at > now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from backend.app.domain.errors import NotFound, TemporarilyUnavailable
+from backend.app.domain.errors import AppError, NotFound, TemporarilyUnavailable
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.monitor.assessment import Assessment, Flag, Latched, Verdict
 from backend.app.domain.monitor.bucket import Stream, Trigger
@@ -50,6 +50,14 @@ class MonitorBusy(TemporarilyUnavailable):
 
     error_code = "MONITOR_BUSY"
     title = "Another process is evaluating just now"
+
+
+class VerdictChanged(AppError):
+    """409: the verdict is another one than was looked at, or somebody else has taken note of it."""
+
+    error_code = "VERDICT_CHANGED"
+    status = 409
+    title = "The verdict is not any more what it was when it was looked at"
 
 
 class VerdictNotFound(NotFound):
@@ -106,6 +114,11 @@ class Subject:
     tenant_id: UUID | None = None
 
 
+def mark_of(verdict: Verdict, *, since: datetime, acknowledged_at: datetime | None) -> str:
+    """What is another text when a verdict is another one, or somebody has taken note of it."""
+    return "|".join((verdict, since.isoformat(), "" if acknowledged_at is None else acknowledged_at.isoformat()))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptVerdict:
     """A verdict as it stands. acknowledged_at: when a person took note of it last."""
@@ -118,6 +131,11 @@ class KeptVerdict:
     acknowledged_at: datetime | None = None
     acknowledged_by: str | None = None
     decision_id: UUID | None = None
+
+    @property
+    def mark(self) -> str:
+        """What is another text when the verdict is another one, or somebody has taken note of it."""
+        return mark_of(self.verdict, since=self.since, acknowledged_at=self.acknowledged_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,14 @@ class FlagsContradict(AppError):
     title = "The flags would contradict each other"
 
 
+class FlagChanged(AppError):
+    """409: somebody set the flag since it was looked at, or what it comes to changed by itself."""
+
+    error_code = "FLAG_CHANGED"
+    status = 409
+    title = "The flag is not any more what it was when it was looked at"
+
+
 class EffectiveFlag(NamedTuple):
     """What a flag comes to, and which level says so; in the order of the query's columns.
 
@@ -72,6 +80,37 @@ class EffectiveFlag(NamedTuple):
     set_by: str | None
     set_at: datetime | None
     expires_at: datetime | None
+
+    @property
+    def mark(self) -> str:
+        """What is another text whenever somebody set the flag, or it comes to something else."""
+        times = (None if time is None else time.isoformat() for time in (self.set_at, self.expires_at))
+        return "|".join(str(part) for part in (self.value, self.source, self.own_value, *times))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagLevels:
+    """What is said about a flag at the levels that bind everybody, in the order of the query's columns; None: nothing.
+
+    is_killed: an environment says False to a flag where that beats everything.
+    """
+
+    default_value: bool
+    is_killed: bool
+    global_value: bool | None
+    environment_value: bool | None
+
+    def outcome(self, own_value: bool | None, *, own_source: FlagSource) -> tuple[bool, FlagSource]:
+        """What the flag comes to with an own value of a tenant or a provider, or with none; and which level says so."""
+        if self.is_killed:
+            return False, FlagSource.ENVIRONMENT_FALSE
+        levels = (
+            (own_value, own_source),
+            (self.global_value, FlagSource.GLOBAL),
+            (self.environment_value, FlagSource.ENVIRONMENT),
+            (self.default_value, FlagSource.DEFAULT),
+        )
+        return next((value, source) for value, source in levels if value is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,9 +119,3 @@ async def list_mismatches(conn: Connection, tenant_id: UUID, *, player_id: UUID)
     """Where the player's two sides were seen to differ."""
     cursor = await conn.execute(SQL.list_mismatches, {"tenant_id": tenant_id, "player_id": player_id})
     return [MismatchSeen._make(row) for row in await cursor.fetchall()]
-
-
-async def find_by_id(conn: Connection, tenant_id: UUID | None, *, id_: UUID) -> tuple[str, UUID] | None:
-    """(what an id names, whose it is), or None when it names nothing in view."""
-    row = await (await conn.execute(SQL.find_by_id, {"tenant_id": tenant_id, "id": id_})).fetchone()
-    return None if row is None else (str(row[0]), row[1])

@@ -5,10 +5,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from psycopg.rows import TupleRow
+
 from backend.app import sql
 from backend.app.domain.desk.rollout_desk import (
     SPARK_HOURS,
     DeliveryStep,
+    HoldDetail,
     MonitorSeen,
     RolloutEvent,
     SeenEvidence,
@@ -20,7 +23,9 @@ from backend.app.domain.desk.rollout_desk import (
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.monitor.assessment import Verdict
 from backend.app.domain.monitor.bucket import Stream, Trigger
+from backend.app.domain.monitor.monitor import SubjectKind
 from backend.app.domain.rollout.gates import EvidenceSummary
+from backend.app.domain.rollout.rollout_state import HoldKind
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("rollout_desk")
@@ -100,24 +105,26 @@ async def list_standing(conn: Connection, tenant_ids: Sequence[UUID]) -> dict[UU
         SQL.list_standing, {"tenant_ids": list(tenant_ids), "limit": STANDINGS_MAX}, prepare=False
     )
     for row in await cursor.fetchall():
-        tenant_id, kind, subject, trigger, verdict, since, evaluated_at, *rest = row
-        acknowledged_at, acknowledged_by, sentences, actions, streams = rest
-        found[tenant_id].append(
-            Standing(
-                subject_kind=kind,
-                subject=subject,
-                trigger=Trigger(trigger),
-                verdict=Verdict(verdict),
-                since=since,
-                evaluated_at=evaluated_at,
-                acknowledged_at=acknowledged_at,
-                acknowledged_by=acknowledged_by,
-                sentences=sentences,
-                actions=actions,
-                streams=tuple((Stream(stream), Verdict(each)) for stream, each in streams),
-            )
-        )
+        found[row[0]].append(_standing(row))
     return found
+
+
+async def find_standing(
+    conn: Connection, tenant_id: UUID | None, *, kind: SubjectKind, subject: str, trigger: Trigger
+) -> tuple[Standing, UUID | None, str] | None:
+    """A verdict of a tenant, or any when it is None; whose it is, and what its subject is called."""
+    cursor = await conn.execute(
+        SQL.find_standing,
+        {"tenant_id": tenant_id, "subject_kind": kind.value, "subject": subject, "trigger": trigger.value},
+    )
+    row = await cursor.fetchone()
+    return None if row is None else (_standing(row[:-1]), row[0], row[-1])
+
+
+async def find_hold(conn: Connection, tenant_id: UUID | None, *, hold_id: UUID) -> HoldDetail | None:
+    """A hold of a tenant, or any when it is None; also one that is over."""
+    row = await (await conn.execute(SQL.find_hold, {"tenant_id": tenant_id, "hold_id": hold_id})).fetchone()
+    return None if row is None else HoldDetail(row[0], HoldKind(row[1]), *row[2:])
 
 
 async def list_steps(conn: Connection, tenant_id: UUID, *, since: datetime, step: timedelta) -> list[Step]:
@@ -148,3 +155,21 @@ async def list_events(conn: Connection, tenant_id: UUID, *, limit: int) -> list[
     """What happened to the tenant on its way, the latest first."""
     cursor = await conn.execute(SQL.list_events, {"tenant_id": tenant_id, "limit": limit})
     return [RolloutEvent._make(row) for row in await cursor.fetchall()]
+
+
+def _standing(row: TupleRow) -> Standing:
+    _, kind, subject, trigger, verdict, since, evaluated_at, *rest = row
+    acknowledged_at, acknowledged_by, sentences, actions, streams = rest
+    return Standing(
+        subject_kind=kind,
+        subject=subject,
+        trigger=Trigger(trigger),
+        verdict=Verdict(verdict),
+        since=since,
+        evaluated_at=evaluated_at,
+        acknowledged_at=acknowledged_at,
+        acknowledged_by=acknowledged_by,
+        sentences=sentences,
+        actions=actions,
+        streams=tuple((Stream(stream), Verdict(each)) for stream, each in streams),
+    )

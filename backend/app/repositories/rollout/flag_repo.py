@@ -6,7 +6,7 @@ from uuid import UUID
 
 from backend.app import sql
 from backend.app.domain.audit import Actor
-from backend.app.domain.rollout.flags import EffectiveFlag, Flag, FlagSource
+from backend.app.domain.rollout.flags import EffectiveFlag, Flag, FlagLevels, FlagSource
 from backend.app.repositories.database import Connection
 from backend.app.repositories.rollout.rollout_documents import actor_document
 
@@ -77,6 +77,13 @@ async def write_tenant_shadow(
 async def list_refused(conn: Connection) -> list[str]:
     """Slugs of tenants that would be enforced while shadow writing is off, the first of them."""
     return [row[0] for row in await (await conn.execute(SQL.list_refused)).fetchall()]
+
+
+async def find_levels(conn: Connection, flag: Flag) -> FlagLevels:
+    """What is said about a flag at the levels that bind everybody."""
+    row = await (await conn.execute(SQL.find_levels, {"flag": flag.value})).fetchone()
+    assert row is not None, "every flag has its row"
+    return FlagLevels(default_value=row[0], is_killed=row[1], global_value=row[2], environment_value=row[3])
 
 
 async def list_levels(conn: Connection) -> dict[Flag, bool]:

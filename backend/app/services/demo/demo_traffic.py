@@ -52,6 +52,8 @@ LEFT: Final = {
 SHARE_OF_PLAYERS: Final = 0.65
 SHARE_OF_DEPOSITS: Final = 0.6
 SHARE_OF_REJECTIONS: Final = 0.1
+# What they ask for, in minor units, if they have it.
+ASKED_LEAST, ASKED_MOST, ASKED_STEP = 20_00, 250_00, 5_00
 # The people of the README's tour: what they do is theirs, and their withdrawals are for who takes the tour.
 LEFT_ALONE: Final = frozenset(email for _, email in PLAYERS)
 
@@ -114,11 +116,14 @@ class DemoTraffic:
         page, _ = await self._players.list_page(
             tenant_id, asked=PlayerFilter(kyc_status=KycStatus.VERIFIED), before_id=None, limit=PLAYERS_MAX, offset=0
         )
-        # Who has no opened wallet is to stay so: those are for the backfill.
+        # Who has no opened wallet is to stay so: those are for the backfill. Whose sides differ was planted, too: each
+        # decision on them would be evidence, and within minutes the monitor would rightly freeze the whole demo.
         players = {
             each.id: each
             for each in page
-            if each.ledger_available is not None and each.is_active and each.email not in LEFT_ALONE
+            if (each.legacy_available, each.legacy_held) == (each.ledger_available, each.ledger_pending)
+            and each.is_active
+            and each.email not in LEFT_ALONE
         }
         house = _House(tenant_id=tenant_id, players=players)
         for role, name in ((Role.FINANCE, "finance"), (Role.APPROVER, "approver")):
@@ -130,7 +135,9 @@ class DemoTraffic:
 
     async def _let_play(self, house: _House) -> int:
         player = self._random.choice(list(house.players.values()))
-        if self._random.random() < SHARE_OF_DEPOSITS:
+        available_minor = (await self._players.get(house.tenant_id, player_id=player.id)).legacy_available
+        # Nobody asks for what they do not have: refusals that pile up are what the monitor looks for.
+        if available_minor < ASKED_LEAST or self._random.random() < SHARE_OF_DEPOSITS:
             await self._deposits.deposit(
                 OpenDeposit(
                     deposit_id=uuid7(),
@@ -152,7 +159,10 @@ class DemoTraffic:
                 withdrawal_id=uuid7(),
                 tenant_id=house.tenant_id,
                 player_id=player.id,
-                money=Money(amount_minor=self._random.randrange(2_000, 25_000, 500), currency=player.currency),
+                money=Money(
+                    amount_minor=self._random.randrange(ASKED_LEAST, min(available_minor, ASKED_MOST) + 1, ASKED_STEP),
+                    currency=player.currency,
+                ),
                 method=self._random.choice(METHODS),
                 address=f"DE89 3704 0044 {self._random.randrange(10**9):010d}",
                 idempotency_key=f"live-{uuid7()}",

@@ -33,11 +33,6 @@ class PlayerDesk:
                 )
             return await player_desk_repo.list_players(conn, scope_tenant_id, player_ids=ids[:limit]), len(ids) > limit
 
-    async def find_by_id(self, scope_tenant_id: UUID | None, id_: UUID) -> tuple[str, UUID] | None:
-        """(`withdrawal`, `player`, `deposit` or `transaction`, its player) that an id names; None: nothing in view."""
-        async with self._database.connection() as conn:
-            return await player_desk_repo.find_by_id(conn, scope_tenant_id, id_=id_)
-
     async def get(
         self,
         scope_tenant_id: UUID | None,

@@ -10,17 +10,22 @@ from backend.app.domain.audit import Actor
 from backend.app.domain.desk.rollout_desk import (
     Fleet,
     FleetRow,
+    HoldDetail,
     MismatchSeen,
     SeenEvidence,
     Standing,
     TenantNamed,
     TenantPast,
     TenantStanding,
+    VerdictDetail,
 )
+from backend.app.domain.monitor.bucket import Trigger
+from backend.app.domain.monitor.monitor import SubjectKind, VerdictNotFound
 from backend.app.domain.rollout.flags import Flag
 from backend.app.domain.rollout.gates import QUIET_FOR, Gate, GateFacts, TenantFacts, evidence_since, judge_gates
 from backend.app.domain.rollout.rollout_state import HoldKind, HoldNotFound, RolloutHold
 from backend.app.domain.tenant import TenantNotFound
+from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.desk import rollout_desk_repo
 from backend.app.repositories.rollout import flag_repo, gate_repo, rollout_hold_repo, rollout_repo
@@ -111,12 +116,38 @@ class RolloutDesk:
         async with self._database.transaction() as conn:
             return await rollout_holds.place(conn, HoldKind.HOLD, tenant_id, reason=reason, until=until, actor=actor)
 
-    async def lift(self, tenant_id: UUID, *, hold_id: UUID, reason: str, actor: Actor) -> None:
-        """Lift one of a tenant's own holds. Raises HoldNotFound; what holds the fleet is not lifted from here."""
+    async def find_hold(self, scope_tenant_id: UUID | None, *, hold_id: UUID) -> HoldDetail:
+        """A hold, also one that is over. Raises HoldNotFound; the fleet's are nobody's who looks at one tenant."""
+        async with self._database.connection() as conn:
+            hold = await rollout_desk_repo.find_hold(conn, scope_tenant_id, hold_id=hold_id)
+        if hold is None:
+            raise HoldNotFound
+        return hold
+
+    async def verdict(
+        self, scope_tenant_id: UUID | None, *, kind: SubjectKind, subject: str, trigger: Trigger
+    ) -> VerdictDetail:
+        """A verdict, and who took note when. Raises VerdictNotFound; a provider's is nobody's who looks at a tenant."""
+        async with self._database.connection() as conn:
+            found = await rollout_desk_repo.find_standing(
+                conn, scope_tenant_id, kind=kind, subject=subject, trigger=trigger
+            )
+            if found is None:
+                raise VerdictNotFound
+            standing, tenant_id, name = found
+            return VerdictDetail(
+                standing=standing,
+                name=name,
+                tenant_id=tenant_id,
+                history=await audit_repo.list_of_object(
+                    conn, tenant_id, object_kind="verdict", object_id=f"{kind}:{subject}:{trigger}", limit=EVENTS
+                ),
+            )
+
+    async def lift(self, tenant_id: UUID | None, *, hold_id: UUID, reason: str, actor: Actor) -> None:
+        """Lift one of a tenant's own holds, or with None one of the fleet's. Raises HoldNotFound."""
         async with self._database.transaction() as conn:
-            lifted = await rollout_holds.lift(conn, tenant_id, hold_id=hold_id, reason=reason, actor=actor)
-            if not lifted:
-                raise HoldNotFound
+            await rollout_holds.lift(conn, tenant_id, hold_id=hold_id, reason=reason, actor=actor)
 
     async def _find(self, conn: Connection, scope_tenant_id: UUID | None, *, tenant_id: UUID) -> TenantNamed:
         _ensure_in_scope(scope_tenant_id, tenant_id)

@@ -31,6 +31,7 @@ from backend.app.domain.monitor.monitor import (
     Situation,
     Subject,
     SubjectKind,
+    VerdictChanged,
     VerdictNotFound,
     WatchedTenant,
     decide,
@@ -173,13 +174,18 @@ class Monitor:
         )
 
     async def acknowledge(
-        self, *, kind: SubjectKind, key: str, trigger: Trigger, note: str, actor: Actor
+        self, *, kind: SubjectKind, key: str, trigger: Trigger, note: str, actor: Actor, seen: str | None = None
     ) -> KeptVerdict:
-        """A person has taken note: the verdict may end when the evidence allows it. Raises VerdictNotFound."""
+        """A person has taken note: the verdict may end when the evidence allows it.
+
+        seen: the mark of the verdict as that person looked at it. Raises VerdictNotFound, VerdictChanged.
+        """
         async with self._database.transaction() as conn:
             kept = await verdict_repo.lock(conn, kind=kind, key=key, trigger=trigger)
             if kept is None or kept.verdict.severity == 0:
                 raise VerdictNotFound
+            if seen not in (None, kept.mark):
+                raise VerdictChanged
             # Of the last evaluation, or now if that is later: a verdict is older than the note that is taken of it.
             now = max(kept.evaluated_at, datetime.now(UTC))
             await verdict_repo.acknowledge(conn, kept, by=actor.label, now=now)

@@ -14,7 +14,15 @@ import structlog
 
 from backend.app.domain.audit import Actor
 from backend.app.domain.errors import FieldError
-from backend.app.domain.rollout.flags import EffectiveFlag, Flag, FlagsContradict, FlagScope, SetFlag, ensure_settable
+from backend.app.domain.rollout.flags import (
+    EffectiveFlag,
+    Flag,
+    FlagChanged,
+    FlagsContradict,
+    FlagScope,
+    SetFlag,
+    ensure_settable,
+)
 from backend.app.domain.rollout.rollout_state import FenceBusy, TooManyTenants
 from backend.app.domain.tenant import TenantNotFound
 from backend.app.psp.registry import SCHEMES
@@ -51,11 +59,14 @@ class Flags:
         async with self._database.connection() as conn:
             return await flag_repo.list_effective(conn, tenant_id, provider=provider)
 
-    async def set(self, wish: SetFlag, *, actor: Actor, now: datetime) -> Sequence[EffectiveFlag]:
+    async def set(
+        self, wish: SetFlag, *, actor: Actor, now: datetime, seen: str | None = None
+    ) -> Sequence[EffectiveFlag]:
         """Set a flag, or leave it to the levels below; what every flag then comes to where it was set.
 
-        To enforce is to pass the gates, at every level. Raises FieldError, TenantNotFound, GatesNotMet, FenceBusy,
-        TooManyTenants, and FlagsContradict when a tenant would be enforced without shadow writing.
+        To enforce is to pass the gates, at every level. seen: the mark of the flag as somebody looked at it. Raises
+        FieldError, TenantNotFound, GatesNotMet, FenceBusy, TooManyTenants, FlagChanged, and FlagsContradict when a
+        tenant would be enforced without shadow writing.
         """
         ensure_settable(wish, now=now)
         if wish.provider is not None and wish.provider not in SCHEMES:
@@ -69,9 +80,10 @@ class Flags:
         if wish.flag is Flag.LEDGER_ENFORCE_BALANCE:
             await self._set_enforce(wish, actor=actor)
         elif wish.flag is Flag.LEDGER_SHADOW_WRITE:
-            await self._set_shadow(wish, actor=actor)
+            await self._set_shadow(wish, actor=actor, seen=seen)
         else:
             async with self._database.transaction() as conn:
+                await _ensure_unchanged(conn, wish, seen=seen)
                 await _write(conn, wish, actor=actor)
         log.warning(
             "flag.changed",
@@ -95,8 +107,9 @@ class Flags:
         else:
             await self._rollout.rollback(wish.tenant_id, reason=wish.reason, actor=actor, override=wish.value)
 
-    async def _set_shadow(self, wish: SetFlag, *, actor: Actor) -> None:
+    async def _set_shadow(self, wish: SetFlag, *, actor: Actor, seen: str | None) -> None:
         async with self._database.transaction() as conn:
+            await _ensure_unchanged(conn, wish, seen=seen)
             if wish.tenant_id is not None:
                 await guarded(
                     flag_repo.write_tenant_shadow(
@@ -179,6 +192,16 @@ class Flags:
 
 class _Again(Exception):
     """The attempt is taken back and made again."""
+
+
+async def _ensure_unchanged(conn: Connection, wish: SetFlag, *, seen: str | None) -> None:
+    """Raise FlagChanged when the flag is not what was looked at; from here on nobody else who looks changes it."""
+    if seen is None:
+        return
+    await lock_control(conn, is_alone=True)
+    flags = await flag_repo.list_effective(conn, wish.tenant_id, provider=wish.provider)
+    if all(flag.mark != seen for flag in flags if flag.flag is wish.flag):
+        raise FlagChanged
 
 
 async def _write(conn: Connection, wish: SetFlag, *, actor: Actor) -> None:
