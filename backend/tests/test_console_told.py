@@ -74,6 +74,8 @@ async def test_reason_of_the_monitor_is_told_once_and_in_the_readers_language(
     hold = re.search(r'id="(hold-[0-9a-f-]{36})"', page.text)
     assert hold is not None
     assert f'href="/console/rollout/{tenant_id}#{hold[1]}"' in past.text
+    alone = words(await reader.get(f"/rollout/holds/{hold[1].removeprefix('hold-')}"))
+    assert (alone.count(REASONS[language]), alone.count(REASONS[other])) == (1, 0)
     assert f'href="#decision-{decision_id}"' in past.text
     assert f'id="decision-{decision_id}"' in past.text
     # When it is over, what led there tells it.

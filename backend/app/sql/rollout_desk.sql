@@ -155,7 +155,8 @@ WHERE
     AND (%(tenant_id)s::UUID IS NULL OR kept.tenant_id = %(tenant_id)s);
 
 -- name: find_hold
--- One hold of a tenant, or of anybody and of the fleet when tenant_id is NULL; also one that is over.
+-- One hold of a tenant, or of anybody and of the fleet when tenant_id is NULL; also one that is over. reasons: as the
+-- monitor's decision has them in each language, for a hold that it led to.
 SELECT
     hold.id,
     hold.kind,
@@ -167,7 +168,15 @@ SELECT
     hold.ends_at,
     hold.lifted_at,
     hold.lifted_by,
-    hold.lift_reason
+    hold.lift_reason,
+    hold.decision_id,
+    (
+        SELECT planned.hold -> 'reasons'
+        FROM monitor_decisions AS decision
+        CROSS JOIN LATERAL jsonb_array_elements(decision.actions -> 'holds') AS planned (hold)
+        WHERE decision.id = hold.decision_id AND planned.hold ->> 'kind' = hold.kind
+        LIMIT 1
+    ) AS reasons
 FROM rollout_holds AS hold
 LEFT JOIN tenants AS tenant ON tenant.id = hold.tenant_id
 WHERE hold.id = %(hold_id)s AND (%(tenant_id)s::UUID IS NULL OR hold.tenant_id = %(tenant_id)s);

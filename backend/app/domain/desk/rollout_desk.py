@@ -109,6 +109,12 @@ class HoldDetail(NamedTuple):
     lifted_at: datetime | None
     lifted_by: str | None
     lift_reason: str | None
+    decision_id: UUID | None
+    reasons: Mapping[str, str] | None
+
+    def reason_in(self, language: str) -> str:
+        """Why, in a language where it is known in that, else as it was written."""
+        return (self.reasons or {}).get(language, self.reason)
 
     def stands(self, *, now: datetime) -> bool:
         """Whether it still stands against enforcing."""
