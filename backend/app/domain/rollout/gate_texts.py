@@ -278,7 +278,7 @@ def _filled(template: str, result: GateResult, *, language: Language, tenant_id:
             **{name: _gap(name, value, language=language) for name, value in result.numbers.items()},
             "tenant_id": tenant_id,
             "first_player": players[0],
-            "reason": result.numbers.get("reasons", {}).get(language.value, ""),
+            "reason": result.numbers.get("reasons", {}).get(language.value, result.numbers.get("reason", "")),
             "hold_target": "--fleet" if is_fleet else tenant_id,
         }
     )

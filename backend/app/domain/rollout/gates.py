@@ -297,9 +297,10 @@ def _judge_holds(facts: GateFacts, _: datetime) -> _Judged:
                 "holds": len(facts.holds),
                 "kind": first.kind.value,
                 "reason": first.reason,
-                "reasons": {language.value: first.reason_in(language) for language in Language},
                 "ends_at": None if first.ends_at is None else first.ends_at.isoformat(timespec="seconds"),
                 "whole_fleet": first.tenant_id is None,
+                # The monitor's own words, which are known in each language; a person's are told as they were written.
+                **({} if first.reasons is None else {"reasons": dict(first.reasons)}),
             },
         )
     return True, "met", {"holds": 0}
