@@ -276,6 +276,10 @@ def test_sentence_about_nothing_and_about_what_is_over() -> None:
     nothing = replace(assessment(PAIRED, Verdict.NO_DATA), n_60=0, x_60=0, top=())
     assert "neither good nor bad" in explain(nothing, "en", subject="acme")
     assert "ne iyi ne kötü" in explain(nothing, "tr", subject="acme")
+    # A verdict that is remembered, of which nothing is left in the day.
+    silent = replace(assessment(PAIRED, Verdict.HIGH), n_60=0, x_60=0, n_day=0, x_day=0, top=())
+    assert explain(silent, "en", subject="acme").endswith("UTC: nothing was counted in the last hour.")
+    assert explain(silent, "tr", subject="acme").endswith("beri: son bir saatte hiçbir şey sayılmadı.")
     over = replace(assessment(Stream.T1_OVERPAID, Verdict.CRITICAL, observed=Verdict.OK), x_60=0)
     assert "in the last day 44 of 4000 decisions" in explain(over, "en", subject="acme")
     assert "son bir günde 4000 çekim kararından 44 tanesi" in explain(over, "tr", subject="acme")

@@ -139,6 +139,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "hour": "in the last hour",
         "day": "in the last day",
         "nothing": "nothing was counted in the last hour, which is neither good nor bad",
+        "silence": "nothing was counted in the last hour",
         "since": "since {since} UTC",
         "who": "{players} different {subjects} in a day, above all {names}",
         "one": "all by one of the {subjects}, {names}",
@@ -149,6 +150,7 @@ _WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
         "hour": "son bir saatte",
         "day": "son bir günde",
         "nothing": "son bir saatte hiçbir şey sayılmadı; bu ne iyi ne kötüdür",
+        "silence": "son bir saatte hiçbir şey sayılmadı",
         "since": "{since} UTC'den beri",
         "who": "bir günde {players} farklı {subjects}, en çok {names}",
         "one": "hepsi tek {subjects}: {names}",
@@ -200,6 +202,9 @@ def _what_happened(assessment: Assessment, language: Language) -> str:
     n, x, span = assessment.n_60, assessment.x_60, words["hour"]
     if not n and not assessment.verdict.severity:
         return words["nothing"]
+    if not n and not assessment.x_day:
+        # The verdict is remembered, and silence does not end it.
+        return words["silence"]
     if not x and assessment.x_day:
         # What is remembered, or one event of the day, is told in the day's numbers.
         n, x, span = assessment.n_day, assessment.x_day, words["day"]
