@@ -10,13 +10,14 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from backend.app.api.findings import ensure_reason
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, next_cursor
 from backend.app.api.reconciliation import ROLES
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.finding import FindingNotFound
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.money import format_amount
 from backend.app.domain.reconciliation.adjustment import (
     REASON_LENGTH_MAX,

@@ -10,11 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
 from backend.app.api.auth import Email, NewPassword
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Limit, Offset
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, Page, PageMeta
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.people.admin import Admin, AdminNotFound, ChangeAdmin, CreateAdmin, tenant_of_new_admin
 from backend.app.domain.people.email import parse_email
 from backend.app.domain.people.password import parse_password

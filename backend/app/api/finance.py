@@ -25,7 +25,7 @@ from backend.app.api.finance_schemas import (
     withdrawal_detail_out,
     withdrawal_out,
 )
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import (
     CursorMeta,
     CursorPage,
@@ -40,6 +40,7 @@ from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.withdrawal_csv import csv_header, csv_row
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.payments.finance import (
     Deed,
     DeedAnswer,

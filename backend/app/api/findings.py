@@ -16,7 +16,7 @@ from backend.app.api.finding_schemas import (
     ResolveIn,
     finding_out,
 )
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, Text, next_cursor
 from backend.app.api.reconciliation import ROLES
 from backend.app.api.responses import CSV_MEDIA_TYPE, download, problems
@@ -32,6 +32,7 @@ from backend.app.domain.finding import (
     parse_resolution,
 )
 from backend.app.domain.identity import AdminIdentity
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.reconciliation.finding_csv import COLUMNS, csv_row
 from backend.app.services.reconciliation.findings import Findings
 

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -105,11 +104,3 @@ async def player_with_key(request: Request[Any, Any, Any]) -> None:
     """
     _identify_player(request)
     request.scope["idempotency_key"] = idempotency.parse_key(request.headers.get(idempotency.HEADER))  # type: ignore[typeddict-unknown-key]  # our own
-
-
-def path_uuid(text: str, *, missing: Exception) -> UUID:
-    """An id from a path. What is no UUID names nothing, so it raises `missing` like an unknown id."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise missing from None

@@ -11,12 +11,13 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
 from backend.app.api.auth import Email, NewPassword, Username
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import BIGINT_MAX, Cursor, CursorMeta, CursorPage, Limit, Offset, Text, next_cursor
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, CurrencyCode, RawAmount
 from backend.app.domain import money
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.ledger import Arbiter, PlayerNotFound
 from backend.app.domain.people.email import parse_email
 from backend.app.domain.people.password import parse_password

@@ -9,11 +9,12 @@ from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter
 
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, Text, next_cursor
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.payments.psp_delivery import EventState, PspEventFilter, PspEventNotFound, PspEventRow
 from backend.app.services.payments.psp_inbox import PspInbox
 

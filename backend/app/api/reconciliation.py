@@ -9,7 +9,7 @@ from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter, QueryParameter
 
-from backend.app.api.guards import TENANT_PARAMETERS, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, require_admin
 from backend.app.api.lists import (
     Cursor,
     CursorMeta,
@@ -25,6 +25,7 @@ from backend.app.api.lists import (
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.identity import AdminIdentity, Forbidden, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.money import CURRENCY_EXPONENTS, format_amount
 from backend.app.domain.reconciliation.reconciliation import Run, RunNotFound, RunStatus, StartRun
 from backend.app.domain.tenant import TenantRequired

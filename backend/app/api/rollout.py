@@ -6,7 +6,7 @@ from litestar import Request, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Limit, Offset
 from backend.app.api.responses import problems
 from backend.app.api.rollout_schemas import (
@@ -20,6 +20,7 @@ from backend.app.api.rollout_schemas import (
 )
 from backend.app.api.schemas import LIMIT_DEFAULT, Page, PageMeta
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.rollout.flags import parse_reason
 from backend.app.domain.rollout.gates import parse_waived
 from backend.app.domain.tenant import TenantNotFound

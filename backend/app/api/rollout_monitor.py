@@ -6,7 +6,7 @@ from litestar import Request, Router, get, post, put
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Cursor, CursorMeta, CursorPage, Limit, Offset, next_cursor
 from backend.app.api.responses import problems
 from backend.app.api.rollout_monitor_schemas import (
@@ -29,6 +29,7 @@ from backend.app.api.rollout_monitor_schemas import (
 )
 from backend.app.api.schemas import LIMIT_DEFAULT
 from backend.app.domain.identity import AdminIdentity, Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.monitor.bucket import Trigger
 from backend.app.domain.monitor.monitor import DecisionNotFound, SubjectKind, VerdictNotFound
 from backend.app.domain.tenant import TenantNotFound

@@ -9,11 +9,12 @@ from litestar import Request, Router, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody, PathParameter
 
-from backend.app.api.guards import TENANT_PARAMETERS, actor_of, path_uuid, require_admin
+from backend.app.api.guards import TENANT_PARAMETERS, actor_of, require_admin
 from backend.app.api.lists import Limit, Offset
 from backend.app.api.responses import problems
 from backend.app.api.schemas import LIMIT_DEFAULT, PRINTABLE, CurrencyCode, Page, PageMeta
 from backend.app.domain.identity import AdminIdentity
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.money import parse_currency
 from backend.app.domain.tenant import (
     BASE_CURRENCY_DEFAULT,

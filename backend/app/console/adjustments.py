@@ -14,6 +14,7 @@ from backend.app.console.finding_page import parse_note
 from backend.app.console.list_filter import FieldReader, Fields, place_of
 from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.reconciliation.adjustment import REASON_LENGTH_MAX, AdjustmentNotFound, AdjustmentStatus
 from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
 from backend.app.services.people.console_sessions import ConsoleSessions
@@ -86,13 +87,6 @@ async def post_decision(
     return render.redirect(request, f"/console/adjustments/{found_id}")
 
 
-def _adjustment_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise AdjustmentNotFound from None
-
-
 async def _show(
     request: AnyRequest,
     desk: ReconciliationDesk,
@@ -115,6 +109,10 @@ async def _show(
         typed=typed or {},
         is_everywhere=admin.scope_tenant_id is None,
     )
+
+
+def _adjustment_id(text: str) -> UUID:
+    return path_uuid(text, missing=AdjustmentNotFound())
 
 
 HANDLERS: Final = (list_adjustments, get_adjustment, post_decision)

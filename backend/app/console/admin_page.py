@@ -19,6 +19,7 @@ from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import Role
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.people.admin import AdminNotFound, ChangeAdmin
 from backend.app.domain.people.password import PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN, parse_password
 from backend.app.services.desk.admin_desk import AdminDesk
@@ -171,13 +172,6 @@ async def _show(
     )
 
 
-def _admin_id(path: str) -> UUID:
-    try:
-        return UUID(path)
-    except ValueError:
-        raise AdminNotFound from None
-
-
 def _reason(form: Form) -> str | None:
     return parse_reason(form.get("reason", ""))
 
@@ -191,6 +185,10 @@ def _seen_at(form: Form) -> datetime:
     if seen_at.tzinfo is None:
         raise FieldError("seen_at", "must be the time that was seen")
     return seen_at
+
+
+def _admin_id(text: str) -> UUID:
+    return path_uuid(text, missing=AdminNotFound())
 
 
 HANDLERS: Final = (get_admin, post_role, post_active, post_password, post_end_sessions)

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 
 from backend.app.console import render, visit
 from backend.app.console.access import Page
+from backend.app.console.list_filter import place_of
 from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import AdminIdentity, Role
@@ -93,11 +94,7 @@ async def _show(
     typed: Mapping[str, str] | None = None,
 ) -> Response[Any]:
     admin = visit.admin_of(request)
-    try:
-        before = request.query_params.get("before")
-        before_id = None if before is None else UUID(before)
-    except ValueError:
-        before_id = None
+    before_id = place_of(request)
     found, has_more = await desk.list_page(admin.scope_tenant_id, before_id=before_id, limit=ROWS)
     choices: list[Tenant] = []
     if admin.scope_tenant_id is None:

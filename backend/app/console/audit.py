@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -18,6 +17,7 @@ from backend.app.console.visit import page
 from backend.app.domain.audit import AuditFilter
 from backend.app.domain.csv_cells import write_pages
 from backend.app.domain.desk.audit_desk import CSV_HEADER, SeenDeed, csv_row
+from backend.app.domain.ids import find_uuid
 from backend.app.services.audit import Audit
 
 AnyRequest = Request[Any, Any, Any]
@@ -109,17 +109,9 @@ def actions_by_object() -> Mapping[str, list[str]]:
 def shown_at(deed: SeenDeed) -> tuple[Page, str] | None:
     """Where the object of a deed is shown, and what its reader must be allowed to see; None: nowhere."""
     place = PLACES.get(deed.object_kind)
-    if place is None or not _is_uuid(deed.object_id):
+    if place is None or find_uuid(deed.object_id) is None:
         return None
     return place[0], place[1] + deed.object_id
-
-
-def _is_uuid(given: str) -> bool:
-    try:
-        UUID(given)
-    except ValueError:
-        return False
-    return True
 
 
 HANDLERS: Final = (list_deeds, export_deeds)

@@ -1,13 +1,13 @@
 """Backfills: what ran and what it came to, beside the last time; and asking for a dry run, or for a real one."""
 
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
 
 from backend.app.console import render, visit
 from backend.app.console.access import Page
+from backend.app.console.list_filter import place_of
 from backend.app.console.live import Live, live_of
 from backend.app.console.rollout_page import ensure_confirmed, tenant_id_of
 from backend.app.console.visit import action, page
@@ -80,7 +80,7 @@ async def _show(
 
 
 async def _values(request: AnyRequest, desk: BackfillDesk) -> dict[str, Any]:
-    before_id = _before(request.query_params.get("before"))
+    before_id = place_of(request)
     scope = visit.admin_of(request).scope_tenant_id
     found = await desk.page(scope, before_id=before_id, limit=ROWS)
     live = live_of(request)
@@ -98,14 +98,6 @@ def _kind(given: str) -> BackfillKind:
         return BackfillKind(given)
     except ValueError:
         raise FieldError("kind", "is none that can be asked for here") from None
-
-
-def _before(given: str | None) -> UUID | None:
-    """An id in an address; None for none and for what is none."""
-    try:
-        return None if given is None else UUID(given)
-    except ValueError:
-        return None
 
 
 HANDLERS: Final = (list_backfills, get_runs, post_ask)

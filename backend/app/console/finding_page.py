@@ -22,6 +22,7 @@ from backend.app.domain.finding import (
     ResolutionCode,
     parse_resolution,
 )
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.reconciliation import adjustment, finding_catalogue
 from backend.app.domain.reconciliation.adjustment import ProposeAdjustment, parse_signed
 from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
@@ -93,14 +94,6 @@ async def post_deed(
         return await _show(request, reconciliation_desk, finding_id=found_id, refusal=refusal, typed=form)
     await console_sessions.say(visit.own_session(request), {"kind": "success", "code": said})
     return render.redirect(request, f"/console/reconciliation/findings/{found_id}")
-
-
-def finding_id_of(text: str) -> UUID:
-    """An id from an address. What is no UUID names nothing. Raises FindingNotFound."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise FindingNotFound from None
 
 
 def parse_note(text: str, *, field: str = "note", length_max: int = NOTE_LENGTH_MAX) -> str:
@@ -266,6 +259,11 @@ def _history(request: AnyRequest, detail: FindingDetail, *, seen_version: str) -
         "seen_version": seen_version if seen_version.isalnum() else "0",
         "live": live_of(request),
     }
+
+
+def finding_id_of(text: str) -> UUID:
+    """An id from an address. Raises FindingNotFound."""
+    return path_uuid(text, missing=FindingNotFound())
 
 
 HANDLERS: Final = (get_finding, get_live, post_deed)

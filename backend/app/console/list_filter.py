@@ -13,6 +13,7 @@ from uuid import UUID
 from litestar import Request
 
 from backend.app.domain.errors import FieldError
+from backend.app.domain.ids import find_uuid
 
 LENGTH_MAX: Final = 254
 # How old at least, as the choices of a filter have it.
@@ -92,7 +93,4 @@ def day_ends(text: str) -> datetime:
 
 def place_of(request: Request[Any, Any, Any]) -> UUID | None:
     """The row from before which a list goes on; None for none and for what is none."""
-    try:
-        return UUID(request.query_params.get("before", ""))
-    except ValueError:
-        return None
+    return find_uuid(request.query_params.get("before"))

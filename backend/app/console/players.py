@@ -12,11 +12,13 @@ from litestar.params import FromPath
 from backend.app.console import figures, render, text, visit
 from backend.app.console.access import Page
 from backend.app.console.cookies import language_of
+from backend.app.console.list_filter import place_of
 from backend.app.console.text import Language
 from backend.app.console.visit import action, page
 from backend.app.console.withdrawal_page import parse_reason
 from backend.app.domain.desk.player_desk import PlayerDetail
 from backend.app.domain.errors import FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.ledger import PlayerNotFound
 from backend.app.domain.money import CURRENCY_EXPONENTS
 from backend.app.domain.player import KycStatus
@@ -37,9 +39,7 @@ async def list_players(request: AnyRequest, player_desk: NamedDependency[PlayerD
     asked = request.query_params.get("q", "").strip()[:SEARCH_LENGTH_MAX]
     asked = asked if asked.isprintable() else ""
     scope = visit.admin_of(request).scope_tenant_id
-    found, has_more = await player_desk.search(
-        scope, text=asked, before_id=_uuid(request.query_params.get("before")), limit=ROWS
-    )
+    found, has_more = await player_desk.search(scope, text=asked, before_id=place_of(request), limit=ROWS)
     return await render.show(
         request,
         "players/list.html",
@@ -137,17 +137,7 @@ def chart_of(detail: PlayerDetail, *, language: Language) -> str | None:
 
 
 def _player_id(path: str) -> UUID:
-    player_id = _uuid(path)
-    if player_id is None:
-        raise PlayerNotFound
-    return player_id
-
-
-def _uuid(given: str | None) -> UUID | None:
-    try:
-        return None if given is None else UUID(given)
-    except ValueError:
-        return None
+    return path_uuid(path, missing=PlayerNotFound())
 
 
 def _version(given: str | None) -> int | None:

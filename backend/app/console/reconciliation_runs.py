@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -15,6 +14,7 @@ from backend.app.console.list_filter import place_of
 from backend.app.console.live import live_of
 from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.reconciliation.reconciliation import Run, RunNotFound, RunStatus, StartRun
 from backend.app.services.desk.reconciliation_desk import ReconciliationDesk
 from backend.app.services.people.console_sessions import ConsoleSessions
@@ -123,10 +123,7 @@ def changes_of(run: Run) -> list[tuple[str, int, int, int, int]]:
 
 
 async def _run(request: AnyRequest, desk: ReconciliationDesk, text: str) -> dict[str, Any]:
-    try:
-        run_id = UUID(text)
-    except ValueError:
-        raise RunNotFound from None
+    run_id = path_uuid(text, missing=RunNotFound())
     run, tenant_name = await desk.run(visit.admin_of(request).scope_tenant_id, run_id=run_id)
     return {
         "run": run,

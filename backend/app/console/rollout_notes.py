@@ -15,6 +15,7 @@ from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.visit import action, page
 from backend.app.domain.errors import AppError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.monitor.bucket import Trigger
 from backend.app.domain.monitor.monitor import SubjectKind, VerdictNotFound
 from backend.app.domain.rollout.flags import parse_reason
@@ -153,11 +154,8 @@ def _named(subject_kind: str, subject: str, trigger: str) -> tuple[SubjectKind, 
     return kind, subject, known
 
 
-def _hold_id(path: str) -> UUID:
-    try:
-        return UUID(path)
-    except ValueError:
-        raise HoldNotFound from None
+def _hold_id(text: str) -> UUID:
+    return path_uuid(text, missing=HoldNotFound())
 
 
 HANDLERS: Final = (get_verdict, post_acknowledge, get_hold, post_lift)

@@ -18,6 +18,7 @@ from backend.app.console.text import Language
 from backend.app.console.visit import action, page
 from backend.app.domain.desk.rollout_desk import FleetRow, TenantNamed
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import find_uuid, path_uuid
 from backend.app.domain.ledger import Arbiter
 from backend.app.domain.monitor.rollout_actions import matrix
 from backend.app.domain.rollout.flags import parse_reason
@@ -148,7 +149,7 @@ async def _perform(
         until = _hold_until(str(form.get("hours", "")), now=datetime.now(UTC))
         await rollout_desk.hold(tenant_id, reason=reason, until=until, actor=actor)
         return "held"
-    hold_id = _uuid(str(form.get("hold_id", "")))
+    hold_id = find_uuid(str(form.get("hold_id", "")))
     if hold_id is None:
         raise HoldNotFound
     await rollout_desk.lift(tenant_id, hold_id=hold_id, reason=reason, actor=actor)
@@ -231,17 +232,7 @@ def _is_taken_anew(gate: GateResult) -> bool:
 
 def tenant_id_of(text: str) -> UUID:
     """An id from an address. What is no UUID names nothing. Raises TenantNotFound."""
-    found = _uuid(text)
-    if found is None:
-        raise TenantNotFound
-    return found
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+    return path_uuid(text, missing=TenantNotFound())
 
 
 def ensure_confirmed(typed: str, *, name: str) -> None:

@@ -10,9 +10,11 @@ from litestar.params import FromPath
 
 from backend.app.console import render, visit
 from backend.app.console.access import Page
+from backend.app.console.list_filter import place_of
 from backend.app.console.visit import action, page
 from backend.app.domain.desk.tenant_desk import COUNTED_MAX
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.money import CURRENCY_EXPONENTS, parse_currency
 from backend.app.domain.tenant import (
     BASE_CURRENCY_DEFAULT,
@@ -108,11 +110,7 @@ async def _show_list(
     typed: Mapping[str, str] | None = None,
 ) -> Response[Any]:
     scope = visit.admin_of(request).scope_tenant_id
-    try:
-        before = request.query_params.get("before")
-        before_id = None if before is None else UUID(before)
-    except ValueError:
-        before_id = None
+    before_id = place_of(request)
     found, has_more = await desk.list_page(scope, before_id=before_id, limit=ROWS)
     return await render.show(
         request,
@@ -166,11 +164,8 @@ def _name(form: Mapping[str, str]) -> str:
     return name
 
 
-def _tenant_id(path: str) -> UUID:
-    try:
-        return UUID(path)
-    except ValueError:
-        raise TenantNotFound from None
+def _tenant_id(text: str) -> UUID:
+    return path_uuid(text, missing=TenantNotFound())
 
 
 HANDLERS: Final = (list_tenants, post_tenant, get_tenant, post_name)

@@ -22,6 +22,7 @@ from backend.app.domain.desk.webhook_desk import (
     WebhookFilter,
 )
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.payments.psp_delivery import EventState, PspEventNotFound
 from backend.app.domain.payments.psp_event import Applied, Effect, PspEventType
 from backend.app.services.desk.webhook_desk import WebhookDesk
@@ -158,13 +159,6 @@ def _said_of(applied: Any) -> str:
     return f"pull.{min(effects, key=order.index)}"
 
 
-def _event_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise PspEventNotFound from None
-
-
 async def _show(
     request: AnyRequest, desk: WebhookDesk, *, event_id: UUID, refusal: AppError | None = None
 ) -> Response[Any]:
@@ -189,6 +183,10 @@ def _outcome(request: AnyRequest, detail: WebhookDetail) -> dict[str, Any]:
         "is_due": detail.event.state == EventState.PENDING,
         "live": live_of(request),
     }
+
+
+def _event_id(text: str) -> UUID:
+    return path_uuid(text, missing=PspEventNotFound())
 
 
 HANDLERS: Final = (list_webhooks, get_queues, get_webhook, get_live, post_deed)

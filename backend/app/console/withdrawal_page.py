@@ -16,6 +16,7 @@ from backend.app.console.visit import action, page
 from backend.app.domain import idempotency
 from backend.app.domain.desk.withdrawal_desk import DeskDetail
 from backend.app.domain.errors import AppError, FieldError
+from backend.app.domain.ids import path_uuid
 from backend.app.domain.payments.finance import Deed
 from backend.app.domain.payments.withdrawal_lifecycle import ADMIN_ACTIONS, Action, WithdrawalNotFound
 from backend.app.domain.withdrawal import WithdrawalState
@@ -84,10 +85,7 @@ async def post_deed(
 
 def withdrawal_id_of(text: str) -> UUID:
     """An id from an address. What is no UUID names nothing. Raises WithdrawalNotFound."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise WithdrawalNotFound from None
+    return path_uuid(text, missing=WithdrawalNotFound())
 
 
 def parse_reason(text: str) -> str | None:

@@ -5,6 +5,7 @@ from typing import Final
 from uuid import UUID
 
 from backend.app.domain.desk.search_desk import Found, FoundKind
+from backend.app.domain.ids import find_uuid
 from backend.app.domain.payments.payout import find_attempt_name
 from backend.app.psp.registry import SCHEMES
 from backend.app.repositories.database import Database
@@ -25,7 +26,7 @@ class SearchDesk:
         self, scope_tenant_id: UUID | None, *, text: str, kinds: Collection[FoundKind]
     ) -> tuple[Sequence[Found], Mapping[UUID, str]]:
         """What a text names exactly, of these kinds, in a tenant or anywhere; and what the tenants are called."""
-        id_ = _uuid(text)
+        id_ = find_uuid(text)
         attempt = find_attempt_name(text.lower())
         async with self._database.connection() as conn:
             if id_ is not None:
@@ -44,10 +45,3 @@ class SearchDesk:
             # One is gone to and not shown.
             names = await reconciliation_desk_repo.list_names(conn, sorted(tenant_ids)) if tenant_ids else {}
         return found, names
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
