@@ -67,7 +67,7 @@ async def post_decision(
 ) -> Response[Any]:
     """Approves and carries out, or rejects; a refusal shows it as it is now."""
     found_id = _adjustment_id(adjustment_id)
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         if form.get("action") not in ("approve", "reject"):
             raise FieldError("action", "is none that can be done here")

@@ -1,6 +1,6 @@
 """One admin: how they are signed in, what they did last, and what can be done about their account."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -15,7 +15,7 @@ from backend.app.console.access import Page
 from backend.app.console.admins import parse_role
 from backend.app.console.audit import shown_at
 from backend.app.console.cookies import language_of
-from backend.app.console.visit import action, page
+from backend.app.console.visit import Form, action, page
 from backend.app.console.withdrawal_page import parse_reason
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.identity import Role
@@ -27,7 +27,6 @@ from backend.app.services.people.admins import Admins
 from backend.app.services.people.console_sessions import ConsoleSessions
 
 AnyRequest = Request[Any, Any, Any]
-Form = Mapping[str, str]
 # What an owner's role never becomes, and what never becomes one.
 TENANT_ROLES: Final = tuple(role for role in Role if role is not Role.OWNER)
 
@@ -139,7 +138,7 @@ async def _perform(
     done: str,
 ) -> Response[Any]:
     """Do it and go back to the page, or show what refused it on the page as it is now."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         await deed(form)
     except AdminNotFound:

@@ -45,7 +45,7 @@ async def post_admin(
     console_sessions: NamedDependency[ConsoleSessions],
 ) -> Response[Any]:
     """Makes an admin; a refusal shows the form as it was filled in, but for the password."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         command = _read_new(form, by=visit.admin_of(request))
         made = await admins.create(command, actor=visit.actor_of(request))

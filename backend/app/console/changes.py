@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from backend.app.console import figures, told
-from backend.app.console.text import Language, has, text
+from backend.app.console.text import Language, code, has, text
 from backend.app.domain.audit import State
 from backend.app.domain.desk.audit_desk import SeenDeed, changes_of
 from backend.app.domain.money import CURRENCY_EXPONENTS
@@ -99,12 +99,7 @@ def _value(value: Any, name: str, currency: str | None, *, object_kind: str, lan
         return "; ".join(said.words for said in told.told(str(value), language=language))
     family = FAMILIES_OF_OBJECTS.get((object_kind, name)) or FAMILIES.get(name)
     codes = re.split(r", ?", str(value)) if name in _LISTS else [str(value)]
-    return ", ".join(_code(family, code, language=language) for code in codes)
-
-
-def _code(family: str | None, code: str, *, language: Language) -> str:
-    key = f"{family}.{code}"
-    return text(language, key) if family is not None and has(language, key) else code
+    return ", ".join(codes if family is None else [code(language, family, each) for each in codes])
 
 
 def _time(kept: str, *, language: Language) -> str:

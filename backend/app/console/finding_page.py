@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.live import live_of
-from backend.app.console.visit import action, page
+from backend.app.console.visit import Form, action, page
 from backend.app.domain.desk.reconciliation_desk import FindingDetail, is_open, sides_of
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.finding import (
@@ -31,7 +31,6 @@ from backend.app.services.reconciliation.adjustments import Adjustments
 from backend.app.services.reconciliation.findings import Findings
 
 AnyRequest = Request[Any, Any, Any]
-Form = Mapping[str, str]
 # What people say most often comes first, what says nothing last.
 CODES: Final = tuple(code for code in ResolutionCode if code in RESOLUTIONS_BY_PEOPLE)
 # Which deed the sentence about a type speaks of.
@@ -73,7 +72,7 @@ async def post_deed(
 ) -> Response[Any]:
     """Does it to what was looked at; a refusal shows the finding as it is now."""
     found_id = finding_id_of(finding_id)
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     deeds: Mapping[str, Callable[[], Awaitable[str]]] = {
         "assign": lambda: _assign(request, findings, found_id, form),
         "note": lambda: _note(request, findings, found_id, form),

@@ -3,7 +3,7 @@
 What decides who judges money is not set here: the page leads to the flip, which has its gates, and to the way back.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -15,17 +15,17 @@ from litestar.params import FromPath
 from backend.app.console import render, visit
 from backend.app.console.access import Page
 from backend.app.console.rollout_page import ensure_confirmed, tenant_id_of
-from backend.app.console.visit import action, page
+from backend.app.console.visit import Form, action, page
 from backend.app.domain.audit import AuditEvent
 from backend.app.domain.desk.flag_desk import VALUES, FlagDetail
 from backend.app.domain.errors import AppError, FieldError
 from backend.app.domain.rollout.flags import Flag, FlagScope, SetFlag, parse_flag, parse_reason
-from backend.app.services.desk.flag_desk import FLAG_OF_PROVIDERS, PROVIDERS, FlagDesk
+from backend.app.psp.registry import PROVIDERS
+from backend.app.services.desk.flag_desk import FLAG_OF_PROVIDERS, FlagDesk
 from backend.app.services.people.console_sessions import ConsoleSessions
 from backend.app.services.rollout.flags import Flags
 
 AnyRequest = Request[Any, Any, Any]
-Form = Mapping[str, str]
 # For how long a value can stand; the empty one is until somebody sets another.
 HOURS: Final = ("", "1", "6", "24", "168")
 # A value of shadow writing ends only by writing again; the form says so where it can be chosen.
@@ -89,7 +89,7 @@ async def post_platform_flag(
     console_sessions: NamedDependency[ConsoleSessions],
 ) -> Response[Any]:
     """Sets a flag for everybody, or for a provider."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     read = _read_platform(request, flag_desk, flag, form.get("provider"))
     return await _change(request, form, read, flags, console_sessions)
 
@@ -112,7 +112,7 @@ async def post_tenant_flag(
     console_sessions: NamedDependency[ConsoleSessions],
 ) -> Response[Any]:
     """Sets a flag of a tenant, or leaves it to the levels below."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     return await _change(request, form, _read_tenant(request, flag_desk, tenant_id, flag), flags, console_sessions)
 
 

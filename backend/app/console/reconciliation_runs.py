@@ -50,7 +50,7 @@ async def post_run(
 ) -> Response[Any]:
     """Asks for a run of the tenant in view, or of all; where one is going on, shows that one."""
     admin = visit.admin_of(request)
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         run_id = await reconciliation.start(
             StartRun(

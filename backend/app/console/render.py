@@ -95,8 +95,7 @@ class View:
 
     def code(self, family: str, code: object) -> str:
         """The text of a code, `<family>.<code>`; the code itself when it has none, as with a provider's own."""
-        key = f"{family}.{code}"
-        return self.t(key) if text.has(self.language, key) else str(code)
+        return text.code(self.language, family, code)
 
     def told(self, detail: str) -> Sequence[told.Said]:
         """A stored detail, part by part, in the reader's language or as a quotation."""

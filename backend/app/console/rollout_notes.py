@@ -7,13 +7,12 @@ from typing import Any, Final
 from uuid import UUID
 
 from litestar import Request, Response
-from litestar.datastructures import FormMultiDict
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from backend.app.console import render, visit
 from backend.app.console.access import Page
-from backend.app.console.visit import action, page
+from backend.app.console.visit import Form, action, page
 from backend.app.domain.errors import AppError
 from backend.app.domain.ids import path_uuid
 from backend.app.domain.monitor.bucket import Trigger
@@ -53,18 +52,18 @@ async def post_acknowledge(
     """Takes note of it; when it is another verdict by now, that one is shown. Raises VerdictNotFound."""
     named = _named(subject_kind, subject, trigger)
     kind, key, known = named
-    form = await request.form()
+    form = await visit.form_of(request)
     # Who looks at one tenant finds that tenant's verdicts alone.
     await rollout_desk.verdict(visit.admin_of(request).scope_tenant_id, kind=kind, subject=key, trigger=known)
     try:
-        note = parse_reason(str(form.get("reason", "")))
+        note = parse_reason(form.get("reason", ""))
         await monitor.acknowledge(
             kind=kind,
             key=key,
             trigger=known,
             note=note,
             actor=visit.actor_of(request),
-            seen=str(form.get("seen", "")),
+            seen=form.get("seen", ""),
         )
     except AppError as refusal:
         return await _show_verdict(request, rollout_desk, named, refusal=refusal, form=form)
@@ -89,10 +88,10 @@ async def post_lift(
 ) -> Response[Any]:
     """Lifts it; when somebody did before, the page says who and why. Raises HoldNotFound for one that never was."""
     id_ = _hold_id(hold_id)
-    form = await request.form()
+    form = await visit.form_of(request)
     hold = await rollout_desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=id_)
     try:
-        reason = parse_reason(str(form.get("reason", "")))
+        reason = parse_reason(form.get("reason", ""))
         await rollout_desk.lift(hold.tenant_id, hold_id=id_, reason=reason, actor=visit.actor_of(request))
     except AppError as refusal:
         return await _show_hold(request, rollout_desk, id_, refusal=refusal, form=form)
@@ -108,7 +107,7 @@ async def _show_verdict(
     named: tuple[SubjectKind, str, Trigger],
     *,
     refusal: AppError | None = None,
-    form: FormMultiDict | None = None,
+    form: Form | None = None,
 ) -> Response[Any]:
     kind, subject, trigger = named
     detail = await desk.verdict(visit.admin_of(request).scope_tenant_id, kind=kind, subject=subject, trigger=trigger)
@@ -119,7 +118,7 @@ async def _show_verdict(
         detail=detail,
         each=detail.standing,
         refusal=refusal,
-        typed="" if form is None else str(form.get("reason", "")),
+        typed="" if form is None else form.get("reason", ""),
     )
 
 
@@ -129,7 +128,7 @@ async def _show_hold(
     hold_id: UUID,
     *,
     refusal: AppError | None = None,
-    form: FormMultiDict | None = None,
+    form: Form | None = None,
 ) -> Response[Any]:
     hold = await desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=hold_id)
     return await render.show(
@@ -139,7 +138,7 @@ async def _show_hold(
         hold=hold,
         stands=hold.stands(now=datetime.now(UTC)),
         refusal=refusal,
-        typed="" if form is None else str(form.get("reason", "")),
+        typed="" if form is None else form.get("reason", ""),
     )
 
 

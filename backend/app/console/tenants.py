@@ -47,7 +47,7 @@ async def post_tenant(
     console_sessions: NamedDependency[ConsoleSessions],
 ) -> Response[Any]:
     """Makes a tenant, with an account of its own at MockPSP; a refusal shows the form as it was filled in."""
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         command = CreateTenant(
             name=_name(form),
@@ -89,7 +89,7 @@ async def post_name(
 ) -> Response[Any]:
     """Gives the tenant another name."""
     id_ = _tenant_id(tenant_id)
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         await tenants.rename(
             visit.admin_of(request).scope_tenant_id, tenant_id=id_, name=_name(form), actor=visit.actor_of(request)

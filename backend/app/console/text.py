@@ -30,3 +30,9 @@ def text(language: Language, key: str, **gaps: object) -> str:
 def has(language: Language, key: str) -> bool:
     """Whether the catalogue has a text of this key, where keys are made of codes that may be new."""
     return key in catalogue(language)
+
+
+def code(language: Language, family: str, code_: object) -> str:
+    """The text of a code, `<family>.<code>`; the code itself when it has none, as with a provider's own."""
+    key = f"{family}.{code_}"
+    return text(language, key) if has(language, key) else str(code_)

@@ -4,7 +4,7 @@ Guards do all of it before a handler runs, for every route alike, so that no han
 """
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ FORM_MEDIA_TYPE: Final = "application/x-www-form-urlencoded"
 READING: Final = (HttpMethod.GET, HttpMethod.HEAD)
 # Where a route says which page it belongs to; read by tests.
 PAGE_OPTION: Final = "console_page"
+Form = Mapping[str, str]
 Guard = Callable[[AnyConnection, BaseRouteHandler], Awaitable[None]]
 
 
@@ -113,6 +114,11 @@ def actor_of(request: AnyRequest) -> Actor:
         request_id=request_id,
         client_address=request.client.host if request.client else None,
     )
+
+
+async def form_of(request: AnyRequest) -> Form:
+    """What was typed into the form that was sent, by its fields."""
+    return {name: str(value) for name, value in (await request.form()).items()}
 
 
 def new_form_secret() -> str:

@@ -70,7 +70,7 @@ async def post_deed(
 ) -> Response[Any]:
     """Does it to the version that was looked at, once for each form; a refusal shows the withdrawal as it is now."""
     withdrawal_id = withdrawal_id_of(tx_id)
-    form = {name: str(value) for name, value in (await request.form()).items()}
+    form = await visit.form_of(request)
     try:
         deed = _read_deed(form, withdrawal_id=withdrawal_id)
         answer = await finance.perform(deed, admin=visit.admin_of(request), actor=visit.actor_of(request))

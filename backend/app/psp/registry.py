@@ -12,3 +12,5 @@ from backend.app.psp.webhook import WebhookScheme
 _SCHEMES: Final[tuple[WebhookScheme, ...]] = (MockPspWebhooks(), StripeWebhooks(), AdyenWebhooks())
 
 SCHEMES: Final[Mapping[str, WebhookScheme]] = MappingProxyType({scheme.provider: scheme for scheme in _SCHEMES})
+# In an order for people.
+PROVIDERS: Final = tuple(sorted(SCHEMES))

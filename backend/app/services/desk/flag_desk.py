@@ -9,7 +9,7 @@ from backend.app.domain.desk.flag_desk import FlagDetail
 from backend.app.domain.errors import FieldError
 from backend.app.domain.rollout.flags import EffectiveFlag, Flag
 from backend.app.domain.tenant import TenantNotFound
-from backend.app.psp.registry import SCHEMES
+from backend.app.psp.registry import PROVIDERS
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Connection, Database
 from backend.app.repositories.desk import rollout_desk_repo
@@ -18,7 +18,6 @@ from backend.app.repositories.rollout import flag_repo
 HISTORY: Final = 20
 # The only flag with values of providers.
 FLAG_OF_PROVIDERS: Final = Flag.WEBHOOK_SIGNATURE_ENFORCED
-PROVIDERS: Final = tuple(sorted(SCHEMES))
 
 
 class FlagDesk:

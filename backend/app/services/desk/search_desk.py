@@ -7,13 +7,12 @@ from uuid import UUID
 from backend.app.domain.desk.search_desk import Found, FoundKind
 from backend.app.domain.ids import find_uuid
 from backend.app.domain.payments.payout import find_attempt_name
-from backend.app.psp.registry import SCHEMES
+from backend.app.psp.registry import PROVIDERS
 from backend.app.repositories.database import Database
 from backend.app.repositories.desk import reconciliation_desk_repo, search_desk_repo
 
 # More than anybody looks through; who gets so many has to say more exactly what is looked for.
 FOUND_MAX: Final = 20
-PROVIDERS: Final = tuple(sorted(SCHEMES))
 
 
 class SearchDesk:

@@ -5,7 +5,7 @@ from uuid import UUID
 from backend.app.domain.audit import Actor, AuditEntry
 from backend.app.domain.errors import FieldError
 from backend.app.domain.payments.psp_account import AccountKey, PspAccountNotFound, SignedAccount
-from backend.app.psp.registry import SCHEMES
+from backend.app.psp.registry import PROVIDERS, SCHEMES
 from backend.app.repositories import audit_repo
 from backend.app.repositories.database import Database
 from backend.app.repositories.payments import psp_account_repo
@@ -20,7 +20,7 @@ class PspAccounts:
     async def add(self, tenant_id: UUID, *, key: AccountKey, secret_name: str | None, actor: Actor) -> None:
         """Give a tenant an account. Raises FieldError for an unknown provider, PspAccountExists, InvalidTenant."""
         if key.provider not in SCHEMES:
-            raise FieldError("provider", f"is none of {', '.join(sorted(SCHEMES))}")
+            raise FieldError("provider", f"is none of {', '.join(PROVIDERS)}")
         async with self._database.transaction() as conn:
             await psp_account_repo.insert(conn, tenant_id, key=key, secret_name=secret_name)
             await audit_repo.insert(
