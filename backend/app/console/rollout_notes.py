@@ -89,7 +89,7 @@ async def post_lift(
     """Lifts it; when somebody did before, the page says who and why. Raises HoldNotFound for one that never was."""
     id_ = _hold_id(hold_id)
     form = await visit.form_of(request)
-    hold = await rollout_desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=id_)
+    hold = (await rollout_desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=id_)).hold
     try:
         reason = parse_reason(form.get("reason", ""))
         await rollout_desk.lift(hold.tenant_id, hold_id=id_, reason=reason, actor=visit.actor_of(request))
@@ -130,13 +130,14 @@ async def _show_hold(
     refusal: AppError | None = None,
     form: Form | None = None,
 ) -> Response[Any]:
-    hold = await desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=hold_id)
+    detail = await desk.find_hold(visit.admin_of(request).scope_tenant_id, hold_id=hold_id)
     return await render.show(
         request,
         "rollout/hold.html",
         status=200 if refusal is None else refusal.status,
-        hold=hold,
-        stands=hold.stands(now=datetime.now(UTC)),
+        detail=detail,
+        hold=detail.hold,
+        stands=detail.stands(now=datetime.now(UTC)),
         refusal=refusal,
         typed="" if form is None else form.get("reason", ""),
     )

@@ -161,14 +161,10 @@ SELECT
     hold.id,
     hold.kind,
     hold.tenant_id,
-    tenant.name AS tenant_name,
     hold.reason,
     hold.placed_by,
     hold.placed_at,
     hold.ends_at,
-    hold.lifted_at,
-    hold.lifted_by,
-    hold.lift_reason,
     hold.decision_id,
     (
         SELECT planned.hold -> 'reasons'
@@ -176,7 +172,11 @@ SELECT
         CROSS JOIN LATERAL jsonb_array_elements(decision.actions -> 'holds') AS planned (hold)
         WHERE decision.id = hold.decision_id AND planned.hold ->> 'kind' = hold.kind
         LIMIT 1
-    ) AS reasons
+    ) AS reasons,
+    tenant.name AS tenant_name,
+    hold.lifted_at,
+    hold.lifted_by,
+    hold.lift_reason
 FROM rollout_holds AS hold
 LEFT JOIN tenants AS tenant ON tenant.id = hold.tenant_id
 WHERE hold.id = %(hold_id)s AND (%(tenant_id)s::UUID IS NULL OR hold.tenant_id = %(tenant_id)s);

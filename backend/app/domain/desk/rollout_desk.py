@@ -13,7 +13,7 @@ from backend.app.domain.monitor.bucket import Stream, Trigger
 from backend.app.domain.monitor.monitor import mark_of
 from backend.app.domain.rollout.flags import EffectiveFlag
 from backend.app.domain.rollout.gates import EvidenceSummary, GateFacts, GateResult
-from backend.app.domain.rollout.rollout_state import HoldKind, RolloutHold, Stage
+from backend.app.domain.rollout.rollout_state import RolloutHold, Stage
 
 # A monitor that has not looked for so long is taken for dead, here as in readiness.
 MONITOR_SECONDS_MAX: Final = 180.0
@@ -95,30 +95,19 @@ class VerdictDetail:
     history: Sequence[AuditEvent]
 
 
-class HoldDetail(NamedTuple):
-    """A hold, also one that is over, in the order of the query's columns. tenant_id None: the whole fleet."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldDetail:
+    """A hold, also one that is over. tenant_name None: of the whole fleet."""
 
-    id: UUID
-    kind: HoldKind
-    tenant_id: UUID | None
+    hold: RolloutHold
     tenant_name: str | None
-    reason: str
-    placed_by: str
-    placed_at: datetime
-    ends_at: datetime | None
     lifted_at: datetime | None
     lifted_by: str | None
     lift_reason: str | None
-    decision_id: UUID | None
-    reasons: Mapping[str, str] | None
-
-    def reason_in(self, language: str) -> str:
-        """Why, in a language where it is known in that, else as it was written."""
-        return (self.reasons or {}).get(language, self.reason)
 
     def stands(self, *, now: datetime) -> bool:
         """Whether it still stands against enforcing."""
-        return self.lifted_at is None and (self.ends_at is None or self.ends_at > now)
+        return self.lifted_at is None and (self.hold.ends_at is None or self.hold.ends_at > now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from backend.app.domain.monitor.assessment import Verdict
 from backend.app.domain.monitor.bucket import Stream, Trigger
 from backend.app.domain.monitor.monitor import SubjectKind
 from backend.app.domain.rollout.gates import EvidenceSummary
-from backend.app.domain.rollout.rollout_state import HoldKind
+from backend.app.domain.rollout.rollout_state import HoldKind, RolloutHold
 from backend.app.repositories.database import Connection
 
 SQL = sql.load("rollout_desk")
@@ -124,7 +124,16 @@ async def find_standing(
 async def find_hold(conn: Connection, tenant_id: UUID | None, *, hold_id: UUID) -> HoldDetail | None:
     """A hold of a tenant, or any when it is None; also one that is over."""
     row = await (await conn.execute(SQL.find_hold, {"tenant_id": tenant_id, "hold_id": hold_id})).fetchone()
-    return None if row is None else HoldDetail(row[0], HoldKind(row[1]), *row[2:])
+    if row is None:
+        return None
+    *columns, tenant_name, lifted_at, lifted_by, lift_reason = row
+    return HoldDetail(
+        hold=RolloutHold(columns[0], HoldKind(columns[1]), *columns[2:]),
+        tenant_name=tenant_name,
+        lifted_at=lifted_at,
+        lifted_by=lifted_by,
+        lift_reason=lift_reason,
+    )
 
 
 async def list_steps(conn: Connection, tenant_id: UUID, *, since: datetime, step: timedelta) -> list[Step]:
